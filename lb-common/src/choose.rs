@@ -1,0 +1,113 @@
+//! Which backend a packet goes to: the one its flow is held at, or the one that its slot names.
+//!
+//! The place of the affinity map is between the two: a new flow of a client that is held somewhere goes there, before
+//! its slot is asked.
+
+use crate::{
+    family::Family,
+    hash,
+    layout::{Backend, Flow, Frontend, SLOT_BACKEND_MASK, backend_state, frontend_flags},
+    packet::{FamilyTables, Stage, Tables},
+    parse::Headers,
+    reason::Reason,
+};
+
+/// How a backend came to be chosen.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum How {
+    /// The flow is known and stays.
+    Held,
+    /// The flow is not known.
+    New,
+    /// The flow was at a backend that is gone.
+    Moved,
+    /// A SYN on a known flow: another connection with the same 5-tuple.
+    Restarted,
+}
+
+/// A backend for a packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice {
+    /// The backend.
+    pub backend: Backend,
+    /// How it came to be chosen.
+    pub how: How,
+    /// Hash of the connection.
+    pub flow_hash: u32,
+}
+
+/// Chooses the backend for a packet to `frontend`, and remembers the flow.
+///
+/// # Errors
+/// [`Reason::NoBackend`] for a Service port without a usable backend, [`Reason::BadTable`] when the table is wrong.
+#[inline(always)]
+pub fn choose<F: Family, T: FamilyTables<F>>(
+    tables: &T,
+    headers: &Headers<F::Address>,
+    frontend: &Frontend,
+) -> Result<Choice, Reason> {
+    let key = headers.flow_key::<F>();
+    let flow_hash = hash::flow(
+        headers.ip.source,
+        headers.ip.destination,
+        headers.source_port,
+        headers.destination_port,
+        headers.ip.protocol,
+    );
+    let (how, stage) = match tables.flow(Stage::Established, &key) {
+        Some(_) if headers.is_syn() => (How::Restarted, Stage::Established),
+        Some(flow) => match held(tables, &flow) {
+            Some(backend) => return Ok(Choice { backend, how: How::Held, flow_hash }),
+            None => (How::Moved, Stage::Established),
+        },
+        None if headers.is_syn() => (How::New, Stage::New),
+        None => match tables.flow(Stage::New, &key) {
+            None => (How::New, Stage::New),
+            Some(flow) => match held(tables, &flow) {
+                Some(backend) => {
+                    tables.remember_flow(Stage::Established, &key, &flow);
+                    return Ok(Choice { backend, how: How::Held, flow_hash });
+                }
+                None => (How::Moved, Stage::New),
+            },
+        },
+    };
+    let hash = match frontend.flags & frontend_flags::CLIENT_AFFINITY {
+        0 => flow_hash,
+        _ => hash::client(headers.ip.source, frontend.service_hash),
+    };
+    let (id, backend) = look_up(tables, frontend, hash)?;
+    let flow = Flow {
+        backend: id,
+        generation: backend.generation,
+        since_seconds: tables.now_seconds(),
+        service: frontend.service,
+    };
+    tables.remember_flow(stage, &key, &flow);
+    Ok(Choice { backend, how, flow_hash })
+}
+
+/// The backend that a flow is at, unless it is gone or its id has been given to another.
+#[inline(always)]
+fn held<T: Tables>(tables: &T, flow: &Flow) -> Option<Backend> {
+    let backend = tables.backend(flow.backend)?;
+    (backend.generation == flow.generation && backend.state != backend_state::GONE).then_some(backend)
+}
+
+/// The backend that the Service port's lookup table names for a hash, with its id.
+///
+/// # Errors
+/// [`Reason::NoBackend`] for an empty pool, [`Reason::BadTable`] when the table is wrong.
+#[inline(always)]
+pub fn look_up<T: Tables>(tables: &T, frontend: &Frontend, hash: u32) -> Result<(u32, Backend), Reason> {
+    if frontend.table_length == 0 {
+        return Err(Reason::NoBackend);
+    }
+    let index = frontend.table_offset.wrapping_add(hash::slot(hash, frontend.table_length));
+    let id = tables.slot(index).ok_or(Reason::BadTable)? & SLOT_BACKEND_MASK;
+    let backend = tables.backend(id).ok_or(Reason::BadTable)?;
+    if backend.state == backend_state::GONE {
+        return Err(Reason::BadTable);
+    }
+    Ok((id, backend))
+}

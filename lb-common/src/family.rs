@@ -1,0 +1,348 @@
+//! The two address families, as types: one code path, separate maps, IPv4 keys that stay small.
+
+use core::hash::Hash;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{
+    layout::{Config, FlowKey4, FlowKey6, FrontendKey4, FrontendKey6, NextHop, NextHop4, NextHop6, Reply4, Reply6},
+    packet::Packet,
+    parse::Ip,
+    reason::Reason,
+    wire::{EtherType, Ipv4, Ipv6, Protocol, TunnelOption4, TunnelOption6},
+};
+
+/// An IPv4 address: its four octets in wire order, as one word.
+#[derive(
+    Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(transparent)]
+pub struct Address4(pub u32);
+
+/// An IPv6 address: its sixteen octets in wire order, as four words.
+#[derive(
+    Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(transparent)]
+pub struct Address6(pub [u32; 4]);
+
+/// A value whose bytes mean the same on both sides of a map.
+pub trait Layout: FromBytes + IntoBytes + Immutable + Copy + 'static {}
+
+impl<T: FromBytes + IntoBytes + Immutable + Copy + 'static> Layout for T {}
+
+/// What an address of either family can do.
+pub trait Address: Layout + Eq + Hash {
+    /// How many 32-bit words it has.
+    const WORDS: usize;
+
+    /// Word `index`, octets in wire order; 0 past the end.
+    fn word(&self, index: usize) -> u32;
+
+    /// The address in a backend record, which has room for either family.
+    fn from_words(words: [u32; 4]) -> Self;
+
+    /// The inverse of [`Address::from_words`]; what is left over is zero.
+    fn to_words(self) -> [u32; 4];
+}
+
+impl Address for Address4 {
+    const WORDS: usize = 1;
+
+    #[inline(always)]
+    fn word(&self, index: usize) -> u32 {
+        if index == 0 { self.0 } else { 0 }
+    }
+
+    #[inline(always)]
+    fn from_words(words: [u32; 4]) -> Self {
+        Self(words[0])
+    }
+
+    #[inline(always)]
+    fn to_words(self) -> [u32; 4] {
+        [self.0, 0, 0, 0]
+    }
+}
+
+impl Address for Address6 {
+    const WORDS: usize = 4;
+
+    #[inline(always)]
+    fn word(&self, index: usize) -> u32 {
+        match index {
+            0 => self.0[0],
+            1 => self.0[1],
+            2 => self.0[2],
+            3 => self.0[3],
+            _ => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn from_words(words: [u32; 4]) -> Self {
+        Self(words)
+    }
+
+    #[inline(always)]
+    fn to_words(self) -> [u32; 4] {
+        self.0
+    }
+}
+
+/// An address family: its address, its headers and the keys of its maps.
+pub trait Family: Copy + 'static {
+    /// The address.
+    type Address: Address;
+    /// Key of `FRONTENDS` and `LOCALS`.
+    type FrontendKey: Layout + Eq + Hash;
+    /// Key of `FLOWS` and `REPLIES`.
+    type FlowKey: Layout + Eq + Hash;
+    /// Value of `REPLIES`: the frontend that a reply must carry as its source.
+    type Reply: Layout + Eq;
+    /// Value of `NEXT_HOPS`: how to reach another node.
+    type NextHop: NextHop<Self::Address> + Layout;
+    /// Geneve header with our option.
+    type TunnelOption: Layout;
+
+    /// The EtherType, which is also Geneve's protocol type.
+    const ETHER_TYPE: EtherType;
+    /// Length of an IP header without options, in bytes.
+    const IP_HEADER: usize;
+    /// What the tunnel adds to a packet, in bytes: outer IP, UDP, Geneve, our option.
+    const TUNNEL_OVERHEAD: usize;
+    /// Offset of the source address within the IP header, in bytes.
+    const SOURCE_OFFSET: usize;
+    /// Offset of the destination address within the IP header, in bytes.
+    const DESTINATION_OFFSET: usize;
+    /// Offset of the header checksum within the IP header; IPv6 has none.
+    const CHECKSUM_OFFSET: Option<usize>;
+
+    /// Reads the IP header at `l3`.
+    ///
+    /// # Errors
+    /// The reason why this packet is not for us to look into.
+    fn read_ip<P: Packet>(packet: &P, l3: usize) -> Result<Ip<Self::Address>, Reason>;
+
+    /// Writes an IP header for `payload_length` bytes of UDP at `l3`; `None` when the frame is too short.
+    fn write_outer_ip<P: Packet>(
+        packet: &mut P,
+        l3: usize,
+        hop: &Self::NextHop,
+        payload_length: u16,
+        traffic_class: u8,
+    ) -> Option<()>;
+
+    /// The Geneve header and the option that names a backend.
+    fn tunnel_option(address: Self::Address, port: u16) -> Self::TunnelOption;
+
+    /// The backend that a Geneve header and option name; `None` where the option is not exactly ours.
+    fn parse_tunnel_option(option: &Self::TunnelOption) -> Option<(Self::Address, u16)>;
+
+    /// A key of `FRONTENDS` and `LOCALS`; the port in host order.
+    fn frontend_key(address: Self::Address, port: u16, protocol: Protocol) -> Self::FrontendKey;
+
+    /// A key of `FLOWS` and `REPLIES`; ports in host order.
+    fn flow_key(
+        source: Self::Address,
+        destination: Self::Address,
+        source_port: u16,
+        destination_port: u16,
+        protocol: Protocol,
+    ) -> Self::FlowKey;
+
+    /// A value of `REPLIES`.
+    fn reply(address: Self::Address, port: u16) -> Self::Reply;
+
+    /// Largest MSS that a SYN-ACK may announce, in bytes; 0: leave it alone.
+    fn largest_mss(config: &Config) -> u16;
+
+    /// Address and port of a value of `REPLIES`.
+    fn reply_parts(reply: &Self::Reply) -> (Self::Address, u16);
+}
+
+/// IPv4.
+#[derive(Clone, Copy, Debug)]
+pub struct V4;
+
+/// IPv6.
+#[derive(Clone, Copy, Debug)]
+pub struct V6;
+
+impl Family for V4 {
+    type Address = Address4;
+    type FrontendKey = FrontendKey4;
+    type FlowKey = FlowKey4;
+    type Reply = Reply4;
+    type NextHop = NextHop4;
+    type TunnelOption = TunnelOption4;
+
+    const ETHER_TYPE: EtherType = EtherType::IPV4;
+    const IP_HEADER: usize = size_of::<Ipv4>();
+    const TUNNEL_OVERHEAD: usize = Self::IP_HEADER + crate::wire::UDP_HEADER + size_of::<TunnelOption4>();
+    const SOURCE_OFFSET: usize = 12;
+    const DESTINATION_OFFSET: usize = 16;
+    const CHECKSUM_OFFSET: Option<usize> = Some(10);
+
+    #[inline(always)]
+    fn read_ip<P: Packet>(packet: &P, l3: usize) -> Result<Ip<Address4>, Reason> {
+        packet.read::<Ipv4>(l3).ok_or(Reason::Truncated)?.parse()
+    }
+
+    #[inline(always)]
+    fn write_outer_ip<P: Packet>(
+        packet: &mut P,
+        l3: usize,
+        hop: &NextHop4,
+        payload_length: u16,
+        traffic_class: u8,
+    ) -> Option<()> {
+        packet.write(l3, &Ipv4::udp(hop.source, hop.destination, payload_length, traffic_class))
+    }
+
+    #[inline(always)]
+    fn tunnel_option(address: Address4, port: u16) -> TunnelOption4 {
+        TunnelOption4::new(address, port)
+    }
+
+    #[inline(always)]
+    fn parse_tunnel_option(option: &TunnelOption4) -> Option<(Address4, u16)> {
+        option.parse()
+    }
+
+    #[inline(always)]
+    fn frontend_key(address: Address4, port: u16, protocol: Protocol) -> FrontendKey4 {
+        FrontendKey4 { address, port, protocol: protocol.0 as u8, pad: 0 }
+    }
+
+    #[inline(always)]
+    fn flow_key(
+        source: Address4,
+        destination: Address4,
+        source_port: u16,
+        destination_port: u16,
+        protocol: Protocol,
+    ) -> FlowKey4 {
+        FlowKey4 { source, destination, source_port, destination_port, protocol: protocol.0 }
+    }
+
+    #[inline(always)]
+    fn reply(address: Address4, port: u16) -> Reply4 {
+        Reply4 { address, port: port.into() }
+    }
+
+    #[inline(always)]
+    fn largest_mss(config: &Config) -> u16 {
+        config.mss4
+    }
+
+    #[inline(always)]
+    fn reply_parts(reply: &Reply4) -> (Address4, u16) {
+        (reply.address, reply.port as u16)
+    }
+}
+
+impl Family for V6 {
+    type Address = Address6;
+    type FrontendKey = FrontendKey6;
+    type FlowKey = FlowKey6;
+    type Reply = Reply6;
+    type NextHop = NextHop6;
+    type TunnelOption = TunnelOption6;
+
+    const ETHER_TYPE: EtherType = EtherType::IPV6;
+    const IP_HEADER: usize = size_of::<Ipv6>();
+    const TUNNEL_OVERHEAD: usize = Self::IP_HEADER + crate::wire::UDP_HEADER + size_of::<TunnelOption6>();
+    const SOURCE_OFFSET: usize = 8;
+    const DESTINATION_OFFSET: usize = 24;
+    const CHECKSUM_OFFSET: Option<usize> = None;
+
+    #[inline(always)]
+    fn read_ip<P: Packet>(packet: &P, l3: usize) -> Result<Ip<Address6>, Reason> {
+        packet.read::<Ipv6>(l3).ok_or(Reason::Truncated)?.parse()
+    }
+
+    #[inline(always)]
+    fn write_outer_ip<P: Packet>(
+        packet: &mut P,
+        l3: usize,
+        hop: &NextHop6,
+        payload_length: u16,
+        traffic_class: u8,
+    ) -> Option<()> {
+        packet.write(l3, &Ipv6::udp(hop.source, hop.destination, payload_length, traffic_class))
+    }
+
+    #[inline(always)]
+    fn tunnel_option(address: Address6, port: u16) -> TunnelOption6 {
+        TunnelOption6::new(address, port)
+    }
+
+    #[inline(always)]
+    fn parse_tunnel_option(option: &TunnelOption6) -> Option<(Address6, u16)> {
+        option.parse()
+    }
+
+    #[inline(always)]
+    fn frontend_key(address: Address6, port: u16, protocol: Protocol) -> FrontendKey6 {
+        FrontendKey6 { address, port, protocol: protocol.0 as u8, pad: 0 }
+    }
+
+    #[inline(always)]
+    fn flow_key(
+        source: Address6,
+        destination: Address6,
+        source_port: u16,
+        destination_port: u16,
+        protocol: Protocol,
+    ) -> FlowKey6 {
+        FlowKey6 { source, destination, source_port, destination_port, protocol: protocol.0 }
+    }
+
+    #[inline(always)]
+    fn reply(address: Address6, port: u16) -> Reply6 {
+        Reply6 { address, port: port.into() }
+    }
+
+    #[inline(always)]
+    fn largest_mss(config: &Config) -> u16 {
+        config.mss6
+    }
+
+    #[inline(always)]
+    fn reply_parts(reply: &Reply6) -> (Address6, u16) {
+        (reply.address, reply.port as u16)
+    }
+}
+
+#[cfg(not(target_arch = "bpf"))]
+mod std_addresses {
+    use core::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::{Address4, Address6};
+
+    impl From<Ipv4Addr> for Address4 {
+        fn from(address: Ipv4Addr) -> Self {
+            Self(u32::from_ne_bytes(address.octets()))
+        }
+    }
+
+    impl From<Address4> for Ipv4Addr {
+        fn from(address: Address4) -> Self {
+            address.0.to_ne_bytes().into()
+        }
+    }
+
+    impl From<Ipv6Addr> for Address6 {
+        fn from(address: Ipv6Addr) -> Self {
+            zerocopy::transmute!(address.octets())
+        }
+    }
+
+    impl From<Address6> for Ipv6Addr {
+        fn from(address: Address6) -> Self {
+            let octets: [u8; 16] = zerocopy::transmute!(address);
+            octets.into()
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Tables in std collections. Maps here have no limit and forget nothing.
+
+use core::cell::RefCell;
+use std::{collections::HashMap, vec::Vec};
+
+use crate::{
+    family::{Family, V4, V6},
+    layout::{Backend, Config, Flow, Frontend},
+    packet::{FamilyTables, Stage, Tables},
+};
+
+/// What is known of one family.
+#[derive(Clone, Debug)]
+pub struct FamilyMemory<F: Family> {
+    /// `FRONTENDS`.
+    pub frontends: HashMap<F::FrontendKey, Frontend>,
+    /// `LOCALS`.
+    pub locals: HashMap<F::FrontendKey, u32>,
+    /// `PEERS`.
+    pub peers: HashMap<F::Address, u32>,
+    /// `NEXT_HOPS`.
+    pub next_hops: HashMap<u32, F::NextHop>,
+    /// `NEW_FLOWS`, `FLOWS`.
+    pub flows: [RefCell<HashMap<F::FlowKey, Flow>>; 2],
+    /// `NEW_REPLIES`, `REPLIES`.
+    pub replies: [RefCell<HashMap<F::FlowKey, F::Reply>>; 2],
+}
+
+impl<F: Family> Default for FamilyMemory<F> {
+    fn default() -> Self {
+        Self {
+            frontends: HashMap::new(),
+            locals: HashMap::new(),
+            peers: HashMap::new(),
+            next_hops: HashMap::new(),
+            flows: Default::default(),
+            replies: Default::default(),
+        }
+    }
+}
+
+/// All that is known, in std collections.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// `CONFIG`.
+    pub config: Config,
+    /// `SLOTS`.
+    pub slots: Vec<u32>,
+    /// `BACKENDS`.
+    pub backends: Vec<Backend>,
+    /// What the clock shows, in seconds.
+    pub now_seconds: u32,
+    /// IPv4.
+    pub v4: FamilyMemory<V4>,
+    /// IPv6.
+    pub v6: FamilyMemory<V6>,
+}
+
+/// The half of [`Memory`] that belongs to a family.
+pub trait MemoryOf<F: Family> {
+    /// That half.
+    fn of(&self) -> &FamilyMemory<F>;
+}
+
+impl MemoryOf<V4> for Memory {
+    fn of(&self) -> &FamilyMemory<V4> {
+        &self.v4
+    }
+}
+
+impl MemoryOf<V6> for Memory {
+    fn of(&self) -> &FamilyMemory<V6> {
+        &self.v6
+    }
+}
+
+impl Tables for Memory {
+    fn config(&self) -> Option<Config> {
+        Some(self.config)
+    }
+
+    fn slot(&self, index: u32) -> Option<u32> {
+        self.slots.get(index as usize).copied()
+    }
+
+    fn backend(&self, id: u32) -> Option<Backend> {
+        self.backends.get(id as usize).copied()
+    }
+
+    fn now_seconds(&self) -> u32 {
+        self.now_seconds
+    }
+}
+
+impl<F: Family> FamilyTables<F> for Memory
+where
+    Self: MemoryOf<F>,
+{
+    fn frontend(&self, key: &F::FrontendKey) -> Option<Frontend> {
+        self.of().frontends.get(key).copied()
+    }
+
+    fn local_backend(&self, key: &F::FrontendKey) -> Option<u32> {
+        self.of().locals.get(key).copied()
+    }
+
+    fn peer(&self, address: &F::Address) -> Option<u32> {
+        self.of().peers.get(address).copied()
+    }
+
+    fn next_hop(&self, node: u32) -> Option<F::NextHop> {
+        self.of().next_hops.get(&node).copied()
+    }
+
+    fn flow(&self, stage: Stage, key: &F::FlowKey) -> Option<Flow> {
+        self.of().flows[stage as usize].borrow().get(key).copied()
+    }
+
+    fn remember_flow(&self, stage: Stage, key: &F::FlowKey, flow: &Flow) {
+        self.of().flows[stage as usize].borrow_mut().insert(*key, *flow);
+    }
+
+    fn reply(&self, stage: Stage, key: &F::FlowKey) -> Option<F::Reply> {
+        self.of().replies[stage as usize].borrow().get(key).copied()
+    }
+
+    fn remember_reply(&self, stage: Stage, key: &F::FlowKey, reply: &F::Reply) {
+        self.of().replies[stage as usize].borrow_mut().insert(*key, *reply);
+    }
+}

@@ -1,0 +1,340 @@
+//! What lies in the BPF maps: keys and values that the kernel side and user space read alike.
+//!
+//! Integers are in host order, addresses keep their octets in wire order. There is no padding (zerocopy's derive
+//! refuses it), so that equal keys are equal bytes. [`VERSION`] names the layout; it is part of the pins' path, so
+//! that no program ever reads maps of another layout.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::family::{Address, Address4, Address6};
+
+/// Version of all layouts in this file and of the maps' names; to be raised with every change to either.
+pub const VERSION: u32 = 1;
+
+/// Slots of the lookup tables that one element of the `SLOTS` map holds (a memory page).
+pub const SLOTS_PER_CHUNK: u32 = 1024;
+/// Index in `NEXT_HOPS`, and node of a backend, for the node itself.
+pub const THIS_NODE: u32 = 0;
+/// Bits of a slot that hold the backend id; the others are flags.
+pub const SLOT_BACKEND_MASK: u32 = 0x00ff_ffff;
+/// Highest backend id, limited by [`SLOT_BACKEND_MASK`]; 0 is no backend.
+pub const MAX_BACKEND_ID: u32 = SLOT_BACKEND_MASK;
+/// Bytes of a name in the `NAMES` map: a namespace (63), a Pod's name (253) and what stands between and after them.
+pub const NAME_BYTES: usize = 380;
+
+/// Key of `FRONTENDS4` and `LOCALS4`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FrontendKey4 {
+    /// Address that is connected to.
+    pub address: Address4,
+    /// Port, in host order.
+    pub port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Always 0.
+    pub pad: u8,
+}
+
+/// Key of `FRONTENDS6` and `LOCALS6`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FrontendKey6 {
+    /// Address that is connected to.
+    pub address: Address6,
+    /// Port, in host order.
+    pub port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Always 0.
+    pub pad: u8,
+}
+
+/// Kinds of frontends, as [`Frontend::kind`].
+pub mod frontend_kind {
+    /// `status.loadBalancer.ingress[].ip`.
+    pub const LOAD_BALANCER_IP: u8 = 1;
+    /// `spec.externalIPs[]`.
+    pub const EXTERNAL_IP: u8 = 2;
+    /// `spec.ports[].nodePort` on one of the node's addresses.
+    pub const NODE_PORT: u8 = 3;
+    /// `spec.clusterIPs[]`.
+    pub const CLUSTER_IP: u8 = 4;
+    /// This node's end of the tunnel: not a Service's, but found by the same look-up.
+    pub const TUNNEL: u8 = 255;
+}
+
+/// Flags of a frontend, as [`Frontend::flags`].
+pub mod frontend_flags {
+    /// Choose by client and Service (`sessionAffinity: ClientIP`), not by 5-tuple.
+    pub const CLIENT_AFFINITY: u8 = 1;
+}
+
+/// Value of `FRONTENDS4` and `FRONTENDS6`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Frontend {
+    /// One of [`frontend_kind`].
+    pub kind: u8,
+    /// Of [`frontend_flags`].
+    pub flags: u8,
+    /// Always 0.
+    pub pad: u16,
+    /// Id of the Service port; its name is in `NAMES`.
+    pub service: u32,
+    /// Hash of the Service's namespace and name: the same on every node, unlike the id.
+    pub service_hash: u32,
+    /// First slot of the lookup table.
+    pub table_offset: u32,
+    /// Slots of the lookup table; 0: no usable backend.
+    pub table_length: u32,
+    /// `sessionAffinityConfig.clientIP.timeoutSeconds`; 0 without affinity.
+    pub affinity_timeout_seconds: u32,
+}
+
+/// States of a backend, as [`Backend::state`].
+pub mod backend_state {
+    /// No such backend (any more): flows to it choose again.
+    pub const GONE: u8 = 0;
+    /// Gets new flows.
+    pub const ACTIVE: u8 = 1;
+    /// Gets no new flows, keeps those that it has.
+    pub const DRAINING: u8 = 2;
+}
+
+/// Value of `BACKENDS`, at the index that is the backend's id.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Backend {
+    /// The Pod's address: one word (IPv4) or four.
+    pub address: [u32; 4],
+    /// The Pod's port, in host order.
+    pub port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// One of [`backend_state`].
+    pub state: u8,
+    /// Node that the Pod is on, as an index into `NEXT_HOPS`.
+    pub node: u32,
+    /// How often this id has been given away; what remembers the id remembers this too.
+    pub generation: u32,
+    /// IP version, 4 or 6.
+    pub version: u32,
+}
+
+/// Key of `FLOWS4` and `REPLIES4`: a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FlowKey4 {
+    /// The client.
+    pub source: Address4,
+    /// The frontend (`FLOWS4`) or the Pod (`REPLIES4`).
+    pub destination: Address4,
+    /// The client's port, in host order.
+    pub source_port: u16,
+    /// The frontend's or the Pod's port, in host order.
+    pub destination_port: u16,
+    /// IP protocol number.
+    pub protocol: u32,
+}
+
+/// Key of `FLOWS6` and `REPLIES6`: a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FlowKey6 {
+    /// The client.
+    pub source: Address6,
+    /// The frontend (`FLOWS6`) or the Pod (`REPLIES6`).
+    pub destination: Address6,
+    /// The client's port, in host order.
+    pub source_port: u16,
+    /// The frontend's or the Pod's port, in host order.
+    pub destination_port: u16,
+    /// IP protocol number.
+    pub protocol: u32,
+}
+
+/// Value of `FLOWS4`, `FLOWS6` and their `NEW_` counterparts: where a flow goes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Flow {
+    /// The backend's id.
+    pub backend: u32,
+    /// The backend's generation when the flow was bound to it.
+    pub generation: u32,
+    /// When the flow was bound, in seconds of the monotonic clock that counts suspend (CLOCK_BOOTTIME).
+    pub since_seconds: u32,
+    /// Id of the Service port that it came in by.
+    pub service: u32,
+}
+
+/// Value of `REPLIES4` and `NEW_REPLIES4`: the source that a reply must carry.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Reply4 {
+    /// The frontend's address.
+    pub address: Address4,
+    /// The frontend's port, in host order.
+    pub port: u32,
+}
+
+/// Value of `REPLIES6` and `NEW_REPLIES6`: the source that a reply must carry.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Reply6 {
+    /// The frontend's address.
+    pub address: Address6,
+    /// The frontend's port, in host order.
+    pub port: u32,
+}
+
+/// How a packet reaches another node.
+pub trait NextHop<A: Address> {
+    /// Whether the way is known.
+    fn is_ready(&self) -> bool;
+    /// The device that it leaves by, as its index.
+    fn device(&self) -> u32;
+    /// What the way carries in one packet, in bytes of layer 3.
+    fn mtu(&self) -> usize;
+    /// Destination and source of the Ethernet header, octets in wire order.
+    fn ethernet(&self) -> [u32; 3];
+}
+
+/// Value of `NEXT_HOPS4`, at the index that is the node's id.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct NextHop4 {
+    /// This node's address, as source of the outer header.
+    pub source: Address4,
+    /// The other node's address.
+    pub destination: Address4,
+    /// Index of the device that leads there.
+    pub device: u32,
+    /// MTU of that device, in bytes.
+    pub mtu: u16,
+    /// 1 when device and layer-2 addresses are known.
+    pub ready: u16,
+    /// Layer-2 destination, then source; octets in wire order, in words so that the program copies words.
+    pub ethernet: [u32; 3],
+}
+
+/// Value of `NEXT_HOPS6`, at the index that is the node's id.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct NextHop6 {
+    /// This node's address, as source of the outer header.
+    pub source: Address6,
+    /// The other node's address.
+    pub destination: Address6,
+    /// Index of the device that leads there.
+    pub device: u32,
+    /// MTU of that device, in bytes.
+    pub mtu: u16,
+    /// 1 when device and layer-2 addresses are known.
+    pub ready: u16,
+    /// Layer-2 destination, then source; octets in wire order, in words so that the program copies words.
+    pub ethernet: [u32; 3],
+}
+
+impl NextHop<Address4> for NextHop4 {
+    #[inline(always)]
+    fn is_ready(&self) -> bool {
+        self.ready != 0
+    }
+
+    #[inline(always)]
+    fn device(&self) -> u32 {
+        self.device
+    }
+
+    #[inline(always)]
+    fn mtu(&self) -> usize {
+        self.mtu.into()
+    }
+
+    #[inline(always)]
+    fn ethernet(&self) -> [u32; 3] {
+        self.ethernet
+    }
+}
+
+impl NextHop<Address6> for NextHop6 {
+    #[inline(always)]
+    fn is_ready(&self) -> bool {
+        self.ready != 0
+    }
+
+    #[inline(always)]
+    fn device(&self) -> u32 {
+        self.device
+    }
+
+    #[inline(always)]
+    fn mtu(&self) -> usize {
+        self.mtu.into()
+    }
+
+    #[inline(always)]
+    fn ethernet(&self) -> [u32; 3] {
+        self.ethernet
+    }
+}
+
+/// The one element of `CONFIG`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Config {
+    /// Largest MSS that an IPv4 SYN-ACK may announce, in bytes; 0: leave it alone.
+    pub mss4: u16,
+    /// Largest MSS that an IPv6 SYN-ACK may announce, in bytes; 0: leave it alone.
+    pub mss6: u16,
+    /// UDP port of the tunnel, in host order.
+    pub tunnel_port: u16,
+    /// Always 0.
+    pub pad: u16,
+}
+
+/// What an id in `NAMES` is an id of.
+pub mod name_kind {
+    /// A Service port: `namespace/name:port/PROTOCOL`.
+    pub const SERVICE: u32 = 1;
+    /// A backend: its identity, a space, the name of its node.
+    pub const BACKEND: u32 = 2;
+    /// A node: its name.
+    pub const NODE: u32 = 3;
+}
+
+/// Key of `NAMES`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct NameKey {
+    /// One of [`name_kind`].
+    pub kind: u32,
+    /// The id within its kind.
+    pub id: u32,
+}
+
+/// Value of `NAMES`: what user space calls the thing; the programs never read it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Name {
+    /// Bytes of `text` that count.
+    pub length: u32,
+    /// UTF-8.
+    pub text: [u8; NAME_BYTES],
+}
+
+// The layouts as the kernel sees them; a change here is a change of `VERSION`.
+const _: () = assert!(size_of::<FrontendKey4>() == 8);
+const _: () = assert!(size_of::<FrontendKey6>() == 20);
+const _: () = assert!(size_of::<Frontend>() == 24);
+const _: () = assert!(size_of::<Backend>() == 32);
+const _: () = assert!(size_of::<FlowKey4>() == 16);
+const _: () = assert!(size_of::<FlowKey6>() == 40);
+const _: () = assert!(size_of::<Flow>() == 16);
+const _: () = assert!(size_of::<Reply4>() == 8);
+const _: () = assert!(size_of::<Reply6>() == 20);
+const _: () = assert!(size_of::<NextHop4>() == 28);
+const _: () = assert!(size_of::<NextHop6>() == 52);
+const _: () = assert!(size_of::<Config>() == 8);
+const _: () = assert!(size_of::<Name>() == 384);

@@ -1,0 +1,110 @@
+//! The two small traits between the datapath and the world: bytes, and what is known.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::{
+    checksum::Delta,
+    family::Family,
+    layout::{Backend, Config, Flow, Frontend},
+};
+
+/// A frame, from its Ethernet header on.
+///
+/// Access is by value and bounds-checked, never by slice: the verifier loses the range of a slice's pointer.
+pub trait Packet {
+    /// Length of the frame, in bytes.
+    fn length(&self) -> usize;
+
+    /// Index of the device that it came in by or leaves by.
+    fn device(&self) -> u32;
+
+    /// The value at `offset`; `None` past the end.
+    fn read<T: FromBytes + Copy>(&self, offset: usize) -> Option<T>;
+
+    /// Overwrites the value at `offset`; `None`, and nothing written, past the end.
+    fn write<T: IntoBytes + Immutable + Copy>(&mut self, offset: usize, value: &T) -> Option<()>;
+
+    /// Adds `bytes` of room in front; `None` where there is none to be had. All offsets shift.
+    fn grow(&mut self, bytes: usize) -> Option<()>;
+
+    /// Takes `bytes` off the front; `None` where the frame is too short for it. All offsets shift.
+    fn shrink(&mut self, bytes: usize) -> Option<()>;
+
+    /// Updates the TCP or UDP checksum at `offset` for a change of the pseudo-header and one of the header itself.
+    ///
+    /// The two are apart because a checksum that the sender left to its device covers only the first as yet.
+    /// A UDP checksum of zero means none and stays (`zero_means_none`); one that comes out as zero is sent as its
+    /// complement (RFC 768).
+    #[inline(always)]
+    fn update_checksum(
+        &mut self,
+        offset: usize,
+        pseudo_header: Delta,
+        header: Delta,
+        zero_means_none: bool,
+    ) -> Option<()> {
+        let before = self.read::<u16>(offset)?;
+        if zero_means_none && before == 0 {
+            return Some(());
+        }
+        let after = match pseudo_header.and(header).apply(before) {
+            0 if zero_means_none => 0xffff,
+            after => after,
+        };
+        self.write(offset, &after)
+    }
+}
+
+/// Which of the two maps of a kind remembers something.
+///
+/// The first packet of a flow is only noted in a small map of its own; the second one moves it. So a flood of lone
+/// packets pushes out nobody who is really there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stage {
+    /// One packet has been seen.
+    New,
+    /// More than one packet has been seen.
+    Established,
+}
+
+/// What is known whatever the address family, and the clock.
+pub trait Tables {
+    /// The node's settings.
+    fn config(&self) -> Option<Config>;
+
+    /// Slot `index` of all lookup tables.
+    fn slot(&self, index: u32) -> Option<u32>;
+
+    /// A backend by its id.
+    fn backend(&self, id: u32) -> Option<Backend>;
+
+    /// Seconds of a clock that never goes back. Asked for only when something is remembered.
+    fn now_seconds(&self) -> u32;
+}
+
+/// What is known of one address family.
+pub trait FamilyTables<F: Family>: Tables {
+    /// The frontend with this address, port and protocol.
+    fn frontend(&self, key: &F::FrontendKey) -> Option<Frontend>;
+
+    /// The id of the backend on this node with this address, port and protocol.
+    fn local_backend(&self, key: &F::FrontendKey) -> Option<u32>;
+
+    /// The id of the other node with this address.
+    fn peer(&self, address: &F::Address) -> Option<u32>;
+
+    /// The way to a node.
+    fn next_hop(&self, node: u32) -> Option<F::NextHop>;
+
+    /// Where a flow goes.
+    fn flow(&self, stage: Stage, key: &F::FlowKey) -> Option<Flow>;
+
+    /// Remembers where a flow goes. A full map makes room by forgetting what was not used for longest.
+    fn remember_flow(&self, stage: Stage, key: &F::FlowKey, flow: &Flow);
+
+    /// The source that replies of a connection must carry.
+    fn reply(&self, stage: Stage, key: &F::FlowKey) -> Option<F::Reply>;
+
+    /// Remembers the source that replies of a connection must carry.
+    fn remember_reply(&self, stage: Stage, key: &F::FlowKey, reply: &F::Reply);
+}

@@ -1,0 +1,160 @@
+//! The way between nodes: Geneve (RFC 8926) with one option that names the backend.
+//!
+//! The packet inside is left as it is, so that the backend's node sees both the client and the frontend, and can
+//! answer the client itself. The inner packet starts at its IP header; the Ethernet header and its VLAN tags are
+//! kept in front of the outer header, addressed to the next hop.
+
+use crate::{
+    family::{Address, Family},
+    layout::{Backend, NextHop},
+    packet::{FamilyTables, Packet},
+    parse::{self, Headers},
+    reason::{Action, Reason, Verdict},
+    reply, rewrite,
+    wire::{Be16, ETHER_TYPE_OFFSET, ETHERNET_HEADER, MAX_VLAN_TAGS, UDP_HEADER, Udp, VLAN_TAG},
+};
+
+/// Lowest source port of the tunnel: the dynamic range (RFC 6335), as RFC 8926 section 3.3 asks.
+const FIRST_SOURCE_PORT: u16 = 0xc000;
+/// ECN is left out of the outer header: what happened on the way would be lost at the other end (RFC 6040, 4.3).
+const DSCP_MASK: u8 = 0xfc;
+
+/// Sends a packet to the node that its backend is on; `how` is counted when it leaves.
+#[inline(always)]
+pub fn send<F: Family, P: Packet, T: FamilyTables<F>>(
+    packet: &mut P,
+    tables: &T,
+    headers: &Headers<F::Address>,
+    backend: &Backend,
+    flow_hash: u32,
+    how: Reason,
+) -> Verdict {
+    let Some(hop) = tables.next_hop(backend.node).filter(F::NextHop::is_ready) else {
+        return Verdict::drop(Reason::NoNextHop);
+    };
+    if headers.ip.total_length + F::TUNNEL_OVERHEAD > hop.mtu() {
+        return Verdict::drop(Reason::TooBig);
+    }
+    let Some(layer2) = Layer2::read(packet, headers.l3) else {
+        return Verdict::drop(Reason::WriteFailed);
+    };
+    if packet.grow(F::TUNNEL_OVERHEAD).is_none() {
+        return Verdict::drop(Reason::NoHeadroom);
+    }
+    let written = layer2
+        .addressed(hop.ethernet())
+        .write(packet)
+        .and_then(|()| write_headers::<F, P>(packet, tables.config()?.tunnel_port, headers, &hop, backend, flow_hash));
+    if written.is_none() {
+        return Verdict::drop(Reason::WriteFailed);
+    }
+    let action = if hop.device() == packet.device() { Action::Transmit } else { Action::Redirect(hop.device()) };
+    Verdict { action, reason: how }
+}
+
+#[inline(always)]
+fn write_headers<F: Family, P: Packet>(
+    packet: &mut P,
+    tunnel_port: u16,
+    headers: &Headers<F::Address>,
+    hop: &F::NextHop,
+    backend: &Backend,
+    flow_hash: u32,
+) -> Option<()> {
+    let udp_length = (headers.ip.total_length + F::TUNNEL_OVERHEAD - F::IP_HEADER) as u16;
+    F::write_outer_ip(packet, headers.l3, hop, udp_length, headers.ip.traffic_class & DSCP_MASK)?;
+    let udp = Udp {
+        source: Be16::new(FIRST_SOURCE_PORT | flow_hash as u16),
+        destination: Be16::new(tunnel_port),
+        length: Be16::new(udp_length),
+        checksum: Be16::ZERO,
+    };
+    packet.write(headers.l4, &udp)?;
+    let option = F::tunnel_option(F::Address::from_words(backend.address), backend.port);
+    packet.write(headers.l4 + UDP_HEADER, &option)
+}
+
+/// Takes a packet out of the tunnel and hands it to the Pod that it names; `outer` are the tunnel's headers.
+#[inline(always)]
+pub fn receive<F: Family, P: Packet, T: FamilyTables<F>>(
+    packet: &mut P,
+    tables: &T,
+    outer: &Headers<F::Address>,
+) -> Verdict {
+    if tables.peer(&outer.ip.source).is_none() {
+        return Verdict::drop(Reason::TunnelStranger);
+    }
+    let option = packet.read::<F::TunnelOption>(outer.l4 + UDP_HEADER);
+    let Some((address, port)) = option.and_then(|option| F::parse_tunnel_option(&option)) else {
+        return Verdict::drop(Reason::TunnelMalformed);
+    };
+    let inner = match parse::headers::<F, P>(packet, outer.l3 + F::TUNNEL_OVERHEAD) {
+        Ok(inner) if inner.fit(packet) => inner,
+        Ok(_) | Err(_) => return Verdict::drop(Reason::TunnelInner),
+    };
+    if tables.local_backend(&F::frontend_key(address, port, inner.ip.protocol)).is_none() {
+        return Verdict::drop(Reason::TunnelNotLocal);
+    }
+    let unwrapped = Layer2::read(packet, outer.l3).and_then(|layer2| {
+        packet.shrink(F::TUNNEL_OVERHEAD)?;
+        layer2.write(packet)?;
+        let inner = Headers { l3: outer.l3, l4: outer.l4, ..inner };
+        rewrite::destination::<F, P>(packet, &inner, address, port)
+    });
+    if unwrapped.is_none() {
+        return Verdict::drop(Reason::WriteFailed);
+    }
+    reply::note::<F, T>(tables, &inner, address, port);
+    Verdict::pass(Reason::Decapsulated)
+}
+
+/// The Ethernet header with its tags, which moves with the head of the frame. The EtherType stays right, because
+/// the outer header is of the inner one's family.
+///
+/// Word by word: the compiler copies larger values byte by byte, or to places on the stack that the verifier refuses.
+#[derive(Clone, Copy)]
+struct Layer2 {
+    addresses: [u32; 3],
+    /// The EtherType, or the first tag's.
+    ether_type: u16,
+    /// A tag's id and the EtherType behind it.
+    tags: [Option<u32>; MAX_VLAN_TAGS],
+}
+
+impl Layer2 {
+    #[inline(always)]
+    fn read<P: Packet>(packet: &P, l3: usize) -> Option<Self> {
+        Some(Self {
+            addresses: [packet.read(0)?, packet.read(4)?, packet.read(8)?],
+            ether_type: packet.read(ETHER_TYPE_OFFSET)?,
+            tags: [Self::tag(packet, l3, 0)?, Self::tag(packet, l3, 1)?],
+        })
+    }
+
+    /// Tag `index`, if there is one before `l3`.
+    #[inline(always)]
+    fn tag<P: Packet>(packet: &P, l3: usize, index: usize) -> Option<Option<u32>> {
+        let offset = ETHERNET_HEADER + index * VLAN_TAG;
+        if offset < l3 { packet.read(offset).map(Some) } else { Some(None) }
+    }
+
+    #[inline(always)]
+    fn addressed(self, addresses: [u32; 3]) -> Self {
+        Self { addresses, ..self }
+    }
+
+    #[inline(always)]
+    fn write<P: Packet>(&self, packet: &mut P) -> Option<()> {
+        packet.write(0, &self.addresses[0])?;
+        packet.write(4, &self.addresses[1])?;
+        packet.write(8, &self.addresses[2])?;
+        packet.write(ETHER_TYPE_OFFSET, &self.ether_type)?;
+        if let Some(tag) = self.tags[0] {
+            packet.write(ETHERNET_HEADER, &tag)?;
+        }
+        if let Some(tag) = self.tags[1] {
+            packet.write(ETHERNET_HEADER + VLAN_TAG, &tag)?;
+        }
+        Some(())
+    }
+}
