@@ -1,2 +1,47 @@
-//! p
-fn main() {}
+//! What a contributor types: `cargo xtask setup | doctor | build | lint | test | demo | bench`.
+//!
+//! This file only reads the arguments, calls the command and turns an error into a message and an exit
+//! code. It never depends on another crate of the workspace: it builds them.
+
+mod args;
+mod bpf_object;
+mod cargo;
+mod commands;
+mod failure;
+mod logged;
+mod progress;
+mod project;
+mod setup;
+mod tool;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Args, Bench, Command};
+use crate::project::Project;
+
+fn main() -> ExitCode {
+    match run(Args::parse().command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(failure::exit_code(&error))
+        }
+    }
+}
+
+/// Runs one command and gives the exit code that it ends with.
+fn run(command: Command) -> anyhow::Result<u8> {
+    let project = Project::find()?;
+    match command {
+        Command::Setup => commands::setup(&project),
+        Command::Doctor { output } => commands::doctor(&project, output),
+        Command::Build { release } => commands::build(&project, release.into()),
+        Command::Lint => commands::lint(&project),
+        Command::Test { args } => commands::test(&project, &args),
+        Command::Demo { keep, down } => commands::demo(&project, keep, down),
+        Command::Bench(Bench::Datapath { json }) => commands::bench(&project, json.as_deref()),
+    }
+}

@@ -1,0 +1,169 @@
+//! What each command does, step by step; gives the exit code it ends with.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, anyhow, bail};
+
+use crate::args::Output;
+use crate::progress::say;
+use crate::project::{BPF_PACKAGE, Profile, Project};
+use crate::setup::{self, Facts, Needed, Toolchain, root};
+use crate::{bpf_object, cargo, logged, tool};
+
+/// The program that makes the lab and shows the demo.
+const LAB: &str = "limpet-lab";
+/// The program that measures the datapath.
+const BENCH: &str = "limpet-bench";
+
+/// Installs what is missing.
+pub(crate) fn setup(project: &Project) -> anyhow::Result<u8> {
+    if !setup::ensure(project, Needed::ToRun)?.changed {
+        say("nothing to do: everything is there (`cargo xtask doctor` lists it)");
+    }
+    Ok(0)
+}
+
+/// Prints what is there and what is missing; 1 when something is.
+pub(crate) fn doctor(project: &Project, output: Output) -> anyhow::Result<u8> {
+    let report = setup::report::Report::new(&Facts::gather(project)?);
+    match output {
+        Output::Table => print!("{}", report.table()),
+        Output::Json => println!("{:#}", report.json()),
+    }
+    Ok(if report.is_complete() { 0 } else { 1 })
+}
+
+/// Builds the BPF objects, then user space, the lab and the bench.
+pub(crate) fn build(project: &Project, profile: Profile) -> anyhow::Result<u8> {
+    build_all(project, Needed::ToBuild, profile)?;
+    say(&format!("built  {}", project.results(profile).display()));
+    Ok(0)
+}
+
+/// Formatting, then clippy for the host and for BPF.
+pub(crate) fn lint(project: &Project) -> anyhow::Result<u8> {
+    let toolchain = build_bpf(project, Needed::ToBuild)?;
+
+    let mut format = cargo::host(project);
+    format.args(["fmt", "--all", "--check"]);
+    tool::must_succeed("checking the formatting (`cargo fmt --all` mends it)", &mut format)?;
+
+    let mut host = cargo::host(project);
+    host.args(["clippy", "--workspace", "--exclude", BPF_PACKAGE, "--all-targets"]);
+    host.args(["--", "-D", "warnings"]);
+    tool::must_succeed("clippy for the host", &mut host)?;
+
+    let mut bpf = bpf_object::clippy(project, &toolchain);
+    tool::must_succeed("clippy for BPF", &mut bpf)?;
+    say("done   lint: nothing to complain about");
+    Ok(0)
+}
+
+/// Builds everything, then runs every test; the exit code is the runner's.
+pub(crate) fn test(project: &Project, args: &[String]) -> anyhow::Result<u8> {
+    root::require("the tests load BPF programs and make network namespaces")?;
+    // Also the programs that tests run: cargo would build those of other packages for none of them.
+    build_all(project, Needed::ToRun, Profile::Dev)?;
+
+    let mut test = cargo::host(project);
+    test.arg("test");
+    if !selects_packages(args) {
+        test.args(["--workspace", "--exclude", BPF_PACKAGE]);
+    }
+    test.args(args);
+    let code = tool::run_here(&mut test)?;
+    if code != 0 {
+        say(&format!("FAILED tests (exit code {code})\n  command: {}", tool::line(&test)));
+    }
+    Ok(code)
+}
+
+/// Builds everything, then becomes the lab's demo.
+pub(crate) fn demo(project: &Project, keep: bool, down: bool) -> anyhow::Result<u8> {
+    root::require("the demo loads BPF programs and makes network namespaces")?;
+    // A lab that is up was made by a program that is there: ending it must not depend on a tree that builds.
+    if !down || program(project, Profile::Dev, LAB).is_err() {
+        build_all(project, Needed::ToRun, Profile::Dev)?;
+    }
+
+    let mut demo = tool::command(program(project, Profile::Dev, LAB)?);
+    demo.arg("demo");
+    demo.args(keep.then_some("--keep")).args(down.then_some("--down"));
+    become_it(&mut demo)
+}
+
+/// Builds everything for speed, then becomes the bench.
+pub(crate) fn bench(project: &Project, json: Option<&Path>) -> anyhow::Result<u8> {
+    root::require("the bench loads BPF programs")?;
+    build_all(project, Needed::ToRun, Profile::Release)?;
+
+    let mut bench = tool::command(program(project, Profile::Release, BENCH)?);
+    if let Some(file) = json {
+        bench.arg("--json").arg(file);
+    }
+    become_it(&mut bench)
+}
+
+/// Makes sure of what is needed, and builds the BPF objects.
+fn build_bpf(project: &Project, needed: Needed) -> anyhow::Result<Toolchain> {
+    let toolchain = setup::ensure(project, needed)?
+        .facts
+        .toolchain()
+        .ok_or_else(|| anyhow!("no compiler and linker for BPF that fit together; see `cargo xtask doctor`"))?;
+    bpf_object::build(project, &toolchain)?;
+    Ok(toolchain)
+}
+
+/// The same, and builds everything that a plain `cargo build` builds.
+fn build_all(project: &Project, needed: Needed, profile: Profile) -> anyhow::Result<()> {
+    build_bpf(project, needed)?;
+    let mut build = cargo::host(project);
+    // Named one by one they would be the same packages; said so, features are unified as in `cargo test`.
+    build.args(["build", "--workspace", "--exclude", BPF_PACKAGE]).args(profile.flags());
+    logged::run("building user space, the lab and the bench", &project.log("build"), &mut build)
+}
+
+/// A program that was just built. Fails when the workspace has none of that name.
+fn program(project: &Project, profile: Profile, name: &str) -> anyhow::Result<PathBuf> {
+    let path = project.results(profile).join(name);
+    if !path.is_file() {
+        bail!("the workspace was built, but has no program `{name}`: {} is missing", path.display());
+    }
+    Ok(path)
+}
+
+/// Replaces this process, so that signals and the exit code are the program's own; returns only to fail.
+fn become_it(command: &mut Command) -> anyhow::Result<u8> {
+    let line = tool::line(command);
+    Err(command.exec()).with_context(|| format!("cannot start: {line}"))
+}
+
+/// Whether arguments for `cargo test` say which packages to test, which `--workspace` would overrule.
+fn selects_packages(args: &[String]) -> bool {
+    args.iter().take_while(|arg| *arg != "--").any(|arg| {
+        arg == "--package" || arg.starts_with("--package=") || (arg.starts_with("-p") && !arg.starts_with("--"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::selects_packages;
+
+    #[test]
+    fn a_package_selection_replaces_the_workspace() {
+        let cases: [(&[&str], bool); 6] = [
+            (&[], false),
+            (&["maglev"], false),
+            (&["-p", "lb-common"], true),
+            (&["-plb-common"], true),
+            (&["--package=lb-common", "--", "x"], true),
+            (&["--", "-p"], false),
+        ];
+        for (args, expected) in cases {
+            let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+            assert_eq!(selects_packages(&args), expected, "{args:?}");
+        }
+    }
+}
