@@ -1,0 +1,250 @@
+//! The agent on a node, and all that the lab relies on in `limpet`'s command line and output.
+//!
+//! - `limpet agent --source dir:PATH --node NAME --uplink DEV --pin-dir DIR --socket PATH
+//!   --max-flows N --max-slots N` runs in the node's network namespace until SIGTERM, and leaves
+//!   the datapath as it is then. It starts again after SIGKILL with the old socket's file there.
+//! - `limpet --pin-dir DIR --socket PATH status -o json` prints an object with `agent` and
+//!   `problems`, also when no agent is alive; see [`Status`].
+//! - `limpet --pin-dir DIR detach` takes programs, links, maps and the pin directory away.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::launch::{Launch, Output, Running, launch};
+use crate::manifest::Manifests;
+use crate::net::namespace::Namespace;
+use crate::net::topology::UPLINK;
+use crate::process;
+use crate::record::{Made, Record};
+use crate::wait;
+
+/// Where the kernel keeps pinned BPF objects.
+const BPFFS: &str = "/sys/fs/bpf";
+/// Room for flows on each node: a few times what any test holds.
+const MAX_FLOWS: u32 = 65_536;
+/// Room for lookup tables on each node.
+const MAX_SLOTS: u32 = 1 << 20;
+/// How long a command of `limpet` may take.
+const COMMAND_LIMIT: Duration = Duration::from_secs(10);
+/// How long an agent may take from its start until it has programmed everything.
+const START_LIMIT: Duration = Duration::from_secs(15);
+/// How much of an agent's log is shown when something fails.
+const LOG_LINES: usize = 25;
+
+/// What `limpet status -o json` says, as far as the lab needs it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Status {
+    /// About the agent's process.
+    pub agent: AgentStatus,
+    /// What is wrong, one object each.
+    #[serde(default)]
+    pub problems: Vec<Value>,
+}
+
+/// The `agent` part of [`Status`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct AgentStatus {
+    /// Whether an agent answers on the socket.
+    pub alive: bool,
+    /// Whether it has programmed what it first read.
+    #[serde(default)]
+    pub ready: bool,
+    /// Whether everything that it has read since is programmed as well.
+    #[serde(default)]
+    pub in_step: Option<bool>,
+}
+
+impl AgentStatus {
+    fn has_caught_up(self) -> bool {
+        self.alive && self.ready && self.in_step.unwrap_or(true)
+    }
+}
+
+/// What a `limpet` command said.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// Whether it ended with exit code 0.
+    pub success: bool,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Said {
+    /// Standard output as JSON; fails when the command did.
+    pub fn json(&self) -> Result<Value> {
+        ensure!(self.success, "limpet failed: {}", self.stderr.trim());
+        serde_json::from_str(&self.stdout).with_context(|| format!("limpet printed what is not JSON: {}", self.stdout))
+    }
+}
+
+/// One node's agent: where it is, and its process while there is one.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    node: String,
+    namespace: Namespace,
+    limpet: PathBuf,
+    pin_directory: PathBuf,
+    socket: PathBuf,
+    log: PathBuf,
+    running: Option<Running>,
+}
+
+/// The directory that all agents of a lab pin below.
+pub(crate) fn make_pin_root(record: &Record, id: &str) -> Result<PathBuf> {
+    let is_bpffs = statfs(BPFFS).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC);
+    ensure!(
+        is_bpffs,
+        "there is no BPF file system on {BPFFS}; run `cargo xtask setup`, or `mount -t bpf bpf \
+         {BPFFS}`"
+    );
+    let root = PathBuf::from(BPFFS).join(format!("limpet-lab-{id}"));
+    record.make_directory(&root)?;
+    Ok(root)
+}
+
+impl Agent {
+    /// An agent that has not been started yet. Its pins are on record from now on.
+    pub(crate) fn new(
+        record: &Record,
+        namespace: Namespace,
+        node: u8,
+        limpet: PathBuf,
+        pin_root: &std::path::Path,
+    ) -> Result<Self> {
+        let node = format!("n{node}");
+        let pin_directory = pin_root.join(&node);
+        record.add(&Made::Pins {
+            directory: pin_directory.clone(),
+            namespace: namespace.name().to_owned(),
+            limpet: limpet.clone(),
+        })?;
+        let directory = record.directory();
+        Ok(Self {
+            socket: directory.join(format!("{node}.sock")),
+            log: directory.join("logs").join(format!("agent-{node}.log")),
+            node,
+            namespace,
+            limpet,
+            pin_directory,
+            running: None,
+        })
+    }
+
+    /// Starts the process; does not wait for it to be ready.
+    pub(crate) fn start(&mut self, record: &Record, manifests: &Manifests) -> Result<()> {
+        if self.running.is_some() {
+            bail!("the agent on {} runs already", self.node);
+        }
+        let source = format!("dir:{}", manifests.directory().display());
+        let mut arguments: Vec<OsString> = ["agent", "--source", &source]
+            .into_iter()
+            .chain(["--node", &self.node, "--uplink", UPLINK])
+            .map(OsString::from)
+            .collect();
+        arguments.extend(["--pin-dir".into(), self.pin_directory.clone().into()]);
+        arguments.extend(["--socket".into(), self.socket.clone().into()]);
+        arguments.extend(["--max-flows".into(), MAX_FLOWS.to_string().into()]);
+        arguments.extend(["--max-slots".into(), MAX_SLOTS.to_string().into()]);
+        let running = launch(
+            record,
+            Launch {
+                namespace: &self.namespace,
+                what: format!("the agent on {}", self.node),
+                program: self.limpet.clone(),
+                arguments,
+                log: &self.log,
+                output: Output::Log,
+            },
+        )?;
+        self.running = Some(running);
+        Ok(())
+    }
+
+    /// Waits until the agent has programmed everything it has read; fails at once when it ends.
+    pub(crate) fn wait_until_in_step(&self) -> Result<()> {
+        let what = format!("the agent on {} to be in step", self.node);
+        let outcome = wait::until(&what, START_LIMIT, || {
+            if !self.running.as_ref().is_some_and(|running| running.identity.is_alive()) {
+                return Ok(Some(false));
+            }
+            Ok(self.status()?.agent.has_caught_up().then_some(true))
+        });
+        match outcome {
+            Ok(true) => Ok(()),
+            Ok(false) => bail!("the agent on {} ended instead of serving\n{}", self.node, self.log_tail()),
+            Err(error) => bail!("{error:#}\n{}", self.log_tail()),
+        }
+    }
+
+    /// Ends the process by SIGTERM; the datapath goes on.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        self.take_running()?.end()
+    }
+
+    /// Ends the process by SIGKILL; the datapath goes on.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.take_running()?.kill()
+    }
+
+    /// Runs a `limpet` command on the agent's node.
+    pub(crate) fn limpet(&self, arguments: &[&str]) -> Result<Said> {
+        let outcome = self.namespace.run(|| {
+            let mut command = Command::new(&self.limpet);
+            command.args(self.flags()).args(arguments);
+            process::run_within(&mut command, COMMAND_LIMIT)
+        })?;
+        Ok(Said { success: outcome.status.success(), stdout: outcome.stdout, stderr: outcome.stderr })
+    }
+
+    /// What `limpet status` says. Its exit code may tell the same; the text is what counts here.
+    pub(crate) fn status(&self) -> Result<Status> {
+        let said = self.limpet(&["status", "-o", "json"])?;
+        serde_json::from_str(&said.stdout).with_context(|| {
+            let (stdout, stderr) = (&said.stdout, &said.stderr);
+            format!("`limpet status -o json` printed {stdout:?} and {stderr:?}")
+        })
+    }
+
+    /// The flags that make any `limpet` command speak about this node.
+    pub(crate) fn flags(&self) -> Vec<OsString> {
+        vec!["--pin-dir".into(), self.pin_directory.clone().into(), "--socket".into(), self.socket.clone().into()]
+    }
+
+    pub(crate) fn pin_directory(&self) -> &std::path::Path {
+        &self.pin_directory
+    }
+
+    pub(crate) fn program(&self) -> &std::path::Path {
+        &self.limpet
+    }
+
+    /// The end of the agent's log, for messages about failures.
+    pub(crate) fn log_tail(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n    ");
+        format!("log of the agent on {}:\n    {tail}\n", self.node)
+    }
+
+    /// Reaps the process after somebody else ended it.
+    pub(crate) fn reap(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            // It is gone either way; how it ended was shown by its log.
+            let _status = running.child.wait();
+        }
+    }
+
+    fn take_running(&mut self) -> Result<Running> {
+        self.running.take().with_context(|| format!("no agent runs on {}", self.node))
+    }
+}

@@ -1,0 +1,188 @@
+//! The client side: connections and datagrams from a client's namespace, all with time-outs.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt::SendTimeout,
+};
+use nix::sys::time::TimeVal;
+
+use crate::address::{self, Family};
+use crate::net::namespace::Namespace;
+pub use crate::wire::Answer;
+use crate::wire::{CHUNK_BYTES, Checksum, Receipt, Request, Stream, pieces};
+use crate::world::Protocol;
+
+/// How long a connection may take to be set up, and each answer to arrive: long enough for one
+/// SYN to be sent again, which the kernel does after a second.
+const PATIENCE_SECONDS: u8 = 3;
+
+/// A client machine of the lab.
+#[derive(Clone, Debug)]
+pub struct Client {
+    namespace: Namespace,
+    number: u8,
+}
+
+impl Client {
+    pub(crate) fn new(namespace: Namespace, number: u8) -> Self {
+        Self { namespace, number }
+    }
+
+    /// One of this client's source addresses, `index` from 1 to 254.
+    #[must_use]
+    pub fn address(&self, family: Family, index: u8) -> IpAddr {
+        address::client(family, self.number, index)
+    }
+
+    /// Opens a TCP connection, from this address and port (0: any port) if one is given.
+    pub fn tcp(&self, to: SocketAddr, from: Option<SocketAddr>) -> Result<Connection> {
+        let stream = self.namespace.run(|| open(to, from)).with_context(|| self.no_way(to))?;
+        Connection::new(stream).with_context(|| self.no_way(to))
+    }
+
+    /// Asks once who answers, over a connection or a socket of its own.
+    pub fn who(&self, protocol: Protocol, to: SocketAddr, from: Option<SocketAddr>) -> Result<Answer> {
+        match protocol {
+            Protocol::Tcp => self.tcp_who(to, from),
+            Protocol::Udp => self.udp_who(to, from),
+        }
+    }
+
+    /// Opens a connection, asks who answers, and closes it.
+    pub fn tcp_who(&self, to: SocketAddr, from: Option<SocketAddr>) -> Result<Answer> {
+        self.tcp(to, from)?.who()
+    }
+
+    /// Makes a UDP socket that only takes answers which come from `to`.
+    pub fn udp(&self, to: SocketAddr, from: Option<SocketAddr>) -> Result<Datagrams> {
+        let any: IpAddr = match to {
+            SocketAddr::V4(_) => [0; 4].into(),
+            SocketAddr::V6(_) => [0; 16].into(),
+        };
+        let from = from.unwrap_or(SocketAddr::new(any, 0));
+        self.namespace
+            .run(|| {
+                let socket = UdpSocket::bind(from).context("cannot bind")?;
+                socket.connect(to).context("cannot connect")?;
+                socket.set_read_timeout(Some(patience()))?;
+                Ok(Datagrams { socket })
+            })
+            .with_context(|| self.no_way(to))
+    }
+
+    /// Sends one datagram and returns the answer.
+    pub fn udp_who(&self, to: SocketAddr, from: Option<SocketAddr>) -> Result<Answer> {
+        self.udp(to, from)?.who()
+    }
+
+    fn no_way(&self, to: SocketAddr) -> String {
+        format!("client c{} cannot reach {to}", self.number)
+    }
+}
+
+/// An open TCP connection to a Pod's server.
+#[derive(Debug)]
+pub struct Connection {
+    input: BufReader<TcpStream>,
+    output: TcpStream,
+}
+
+impl Connection {
+    fn new(stream: TcpStream) -> Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(patience()))?;
+        stream.set_write_timeout(Some(patience()))?;
+        Ok(Self { output: stream.try_clone()?, input: BufReader::with_capacity(CHUNK_BYTES, stream) })
+    }
+
+    /// Asks who is at the other end. Can be asked again and again on the same connection.
+    pub fn who(&mut self) -> Result<Answer> {
+        self.ask(Request::Who)?;
+        self.read_line()
+    }
+
+    /// Sends this many bytes and compares the checksum of what arrived.
+    pub fn upload(&mut self, bytes: u64, seed: u64) -> Result<()> {
+        self.ask(Request::Upload { bytes })?;
+        let mut buffer = vec![0; CHUNK_BYTES];
+        let mut stream = Stream::new(seed);
+        let mut checksum = Checksum::new();
+        for length in pieces(bytes) {
+            let piece = &mut buffer[..length];
+            stream.fill(piece);
+            checksum.add(piece);
+            self.output.write_all(piece).context("the upload was cut off")?;
+        }
+        let expected = Receipt { received: bytes, checksum: checksum.value() };
+        let receipt: Receipt = self.read_line()?;
+        ensure!(receipt == expected, "sent {expected:?}, but the server received {receipt:?}");
+        Ok(())
+    }
+
+    /// Fetches this many bytes and compares each with what it should be.
+    pub fn download(&mut self, bytes: u64, seed: u64) -> Result<()> {
+        self.ask(Request::Download { bytes, seed })?;
+        let mut received = vec![0; CHUNK_BYTES];
+        let mut expected = vec![0; CHUNK_BYTES];
+        let mut stream = Stream::new(seed);
+        for length in pieces(bytes) {
+            self.input.read_exact(&mut received[..length]).context("the download was cut off")?;
+            stream.fill(&mut expected[..length]);
+            ensure!(received[..length] == expected[..length], "the download brought other bytes than were asked for");
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, request: Request) -> Result<()> {
+        self.output.write_all(request.line().as_bytes()).context("cannot send a request")
+    }
+
+    fn read_line<T: serde::de::DeserializeOwned>(&mut self) -> Result<T> {
+        let mut line = String::new();
+        self.input.read_line(&mut line).context("no answer on an open connection")?;
+        ensure!(!line.is_empty(), "the server closed the connection");
+        serde_json::from_str(&line).with_context(|| format!("{line:?} is no answer"))
+    }
+}
+
+/// A UDP socket that talks to one address.
+#[derive(Debug)]
+pub struct Datagrams {
+    socket: UdpSocket,
+}
+
+impl Datagrams {
+    /// Sends a datagram and returns the answer to it.
+    pub fn who(&self) -> Result<Answer> {
+        self.socket.send(Request::Who.line().as_bytes()).context("cannot send a datagram")?;
+        let mut buffer = [0; 1024];
+        let length = self.socket.recv(&mut buffer).context("no answer to a datagram")?;
+        let text = &buffer[..length];
+        serde_json::from_slice(text).with_context(|| format!("{:?} is no answer", String::from_utf8_lossy(text)))
+    }
+}
+
+/// The standard library cannot choose a source address for a connection, so this does.
+fn open(to: SocketAddr, from: Option<SocketAddr>) -> Result<TcpStream> {
+    let family = match to {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).context("cannot make a socket")?;
+    // Linux lets this time-out end `connect` as well.
+    setsockopt(&socket, SendTimeout, &TimeVal::new(PATIENCE_SECONDS.into(), 0)).context("cannot set a time-out")?;
+    if let Some(from) = from {
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(from)).with_context(|| format!("cannot bind {from}"))?;
+    }
+    connect(socket.as_raw_fd(), &SockaddrStorage::from(to)).context("cannot connect")?;
+    Ok(TcpStream::from(socket))
+}
+
+fn patience() -> Duration {
+    Duration::from_secs(PATIENCE_SECONDS.into())
+}

@@ -1,0 +1,383 @@
+//! A running lab: what is in it, and changing it.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use nix::unistd::geteuid;
+
+use crate::address::{CLIENTS, NODES};
+use crate::agent::{self, Agent, Said, Status};
+use crate::binaries;
+use crate::client::Client;
+use crate::janitor::Janitor;
+use crate::launch::{Launch, Output, Running, launch};
+use crate::manifest::Manifests;
+use crate::net::namespace::Namespace;
+use crate::net::topology::{self, Names};
+use crate::record::Record;
+use crate::server;
+use crate::world::{Pod, PodState, ServiceSpec, World};
+
+/// How many Pods every node has to begin with.
+const PODS_PER_NODE: u8 = 2;
+
+/// What kind of lab to start.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Whether every node runs an agent. Without, only Pods' own addresses can be reached.
+    pub agents: bool,
+    /// Told what is done next, for people who wait.
+    pub progress: fn(&str),
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { agents: true, progress: |_| {} }
+    }
+}
+
+/// A network of clients, nodes and Pods, taken down when it is dropped.
+#[derive(Debug)]
+pub struct Lab {
+    id: String,
+    names: Names,
+    record: Record,
+    /// Gone when the lab was kept or has been taken down.
+    janitor: Option<Janitor>,
+    manifests: Manifests,
+    world: World,
+    servers: BTreeMap<String, Running>,
+    agents: Vec<Agent>,
+}
+
+impl Lab {
+    /// Builds a lab with two Pods on each node, no Services, and load-balancer IPs and external
+    /// IPs routed to node 1. With agents, returns when all of them are in step.
+    ///
+    /// Fails without root, without `ip` and `ethtool`, and with agents also without a BPF file
+    /// system or a built `limpet`; what was made until then is taken away.
+    pub fn start(options: Options) -> Result<Self> {
+        ensure!(geteuid().is_root(), "the lab makes network namespaces, which only root may do; run this as root");
+        let limpet = options.agents.then(binaries::limpet).transpose()?;
+        let id = new_id()?;
+        let record = Record::create(&id)?;
+        // From here on the janitor takes everything down, however this process ends.
+        let janitor = Janitor::start(record.path())?;
+        let directory = record.directory().to_owned();
+        let mut lab = Self {
+            names: Names::new(&id),
+            janitor: Some(janitor),
+            manifests: Manifests::in_directories(directory.join("manifests"), directory.join("staging")),
+            world: World::default(),
+            servers: BTreeMap::new(),
+            agents: Vec::new(),
+            record,
+            id,
+        };
+        for part in ["manifests", "staging", "logs"] {
+            lab.record.make_directory(&directory.join(part))?;
+        }
+        (options.progress)("namespaces, wires and routes");
+        topology::build(&lab.names, &lab.record)?;
+        lab.route_frontends_via(1)?;
+        (options.progress)("Pods and their servers");
+        let wanted: Vec<u8> = (1..=NODES).flat_map(|node| [node].repeat(PODS_PER_NODE.into())).collect();
+        lab.add_pods(&wanted)?;
+        for node in 1..=NODES {
+            lab.manifests.write_node(node)?;
+        }
+        if let Some(limpet) = limpet {
+            (options.progress)("an agent on each node");
+            lab.add_agents(&limpet)?;
+        }
+        Ok(lab)
+    }
+
+    /// The lab's id, which the names of all its things begin with, after `limpet-lab-`.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The directory with the record, logs and manifests.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.record.directory()
+    }
+
+    /// What Kubernetes would know.
+    #[must_use]
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The directory that the agents read.
+    #[must_use]
+    pub fn manifests(&self) -> &Manifests {
+        &self.manifests
+    }
+
+    /// A client, numbered from 1.
+    #[must_use]
+    pub fn client(&self, number: u8) -> Client {
+        Client::new(self.names.client(number), number)
+    }
+
+    /// A node's namespace, numbered from 1.
+    #[must_use]
+    pub fn node(&self, number: u8) -> Namespace {
+        self.names.node(number)
+    }
+
+    /// A client's namespace, numbered from 1.
+    #[must_use]
+    pub fn client_namespace(&self, number: u8) -> Namespace {
+        self.names.client(number)
+    }
+
+    /// The names of every namespace of the lab that is there by itself.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<Namespace> {
+        [self.names.outer(), self.names.router()]
+            .into_iter()
+            .chain((1..=CLIENTS).map(|number| self.names.client(number)))
+            .chain((1..=NODES).map(|number| self.names.node(number)))
+            .chain(self.world.pods().map(|pod| self.names.pod(pod.name())))
+            .collect()
+    }
+
+    /// Makes a node the ingress node: the router sends load-balancer IPs and external IPs there.
+    pub fn route_frontends_via(&self, node: u8) -> Result<()> {
+        topology::route_frontends_via(&self.names, node)
+    }
+
+    /// Adds a Pod on a node, with a running server, and returns its name. It is behind no Service.
+    pub fn add_pod(&mut self, node: u8) -> Result<String> {
+        let mut names = self.add_pods(&[node])?;
+        names.pop().context("no Pod was added")
+    }
+
+    /// Adds a Pod on each of these nodes; the same as [`Lab::add_pod`] for each, but faster.
+    pub fn add_pods(&mut self, nodes: &[u8]) -> Result<Vec<String>> {
+        let pods = nodes.iter().map(|node| self.world.plan_pod(*node, None)).collect::<Result<Vec<Pod>>>()?;
+        self.make_pods(pods)
+    }
+
+    /// Adds a Pod of this name, as a StatefulSet does: a name that was used before may come back.
+    pub fn add_pod_named(&mut self, node: u8, name: &str) -> Result<()> {
+        let pod = self.world.plan_pod(node, Some(name))?;
+        self.make_pods(vec![pod])?;
+        Ok(())
+    }
+
+    /// Takes a Pod out of all Services. It goes on serving.
+    pub fn withdraw_pod(&mut self, name: &str) -> Result<()> {
+        let changed = self.world.withdraw_pod(name);
+        self.write_services(&changed)
+    }
+
+    /// Takes a Pod out of all Services, then ends its server and removes it.
+    pub fn remove_pod(&mut self, name: &str) -> Result<()> {
+        self.withdraw_pod(name)?;
+        self.crash_pod(name)?;
+        self.world.forget_pod(name);
+        Ok(())
+    }
+
+    /// Ends a Pod's server and removes its network without a word to Kubernetes.
+    pub fn crash_pod(&mut self, name: &str) -> Result<()> {
+        let pod = self.world.pod(name)?.clone();
+        let server = self.servers.remove(name);
+        server.with_context(|| format!("Pod {name} has no server any more"))?.kill()?;
+        topology::remove_pod(&self.names, &pod)
+    }
+
+    /// Changes what Kubernetes says about a Pod.
+    pub fn set_pod_state(&mut self, name: &str, state: PodState) -> Result<()> {
+        self.world.set_pod_state(name, state)?;
+        self.write_services(&self.world.services_with(name))
+    }
+
+    /// Adds a Service, or changes the one of this name.
+    pub fn put_service(&mut self, spec: ServiceSpec) -> Result<()> {
+        let name = spec.name.clone();
+        self.world.put_service(spec)?;
+        self.manifests.write_service(&self.world, &name)
+    }
+
+    /// Removes a Service. Its Pods stay.
+    pub fn remove_service(&mut self, name: &str) -> Result<()> {
+        self.world.forget_service(name);
+        self.manifests.remove_service(name)
+    }
+
+    /// Brings a Service to this number of Pods: new ones go to the nodes in turn, and the ones
+    /// that joined last are removed first.
+    pub fn scale(&mut self, service: &str, pods: usize) -> Result<()> {
+        let mut spec = self.world.service(service)?.spec().clone();
+        let surplus = spec.pods.split_off(pods.min(spec.pods.len()));
+        let missing = pods - spec.pods.len();
+        let nodes: Vec<u8> = (1..=NODES).cycle().take(missing).collect();
+        spec.pods.extend(self.add_pods(&nodes)?);
+        self.put_service(spec)?;
+        surplus.iter().try_for_each(|pod| self.remove_pod(pod))
+    }
+
+    /// Starts a node's agent and waits until it is in step.
+    pub fn start_agent(&mut self, node: u8) -> Result<()> {
+        let at = self.agent_at(node)?;
+        let (record, manifests) = (&self.record, &self.manifests);
+        let agent = &mut self.agents[at];
+        agent.start(record, manifests)?;
+        agent.wait_until_in_step()
+    }
+
+    /// Ends a node's agent as an upgrade would, by SIGTERM. Its datapath goes on.
+    pub fn stop_agent(&mut self, node: u8) -> Result<()> {
+        let at = self.agent_at(node)?;
+        self.agents[at].stop()
+    }
+
+    /// Ends a node's agent by SIGKILL. Its datapath goes on.
+    pub fn kill_agent(&mut self, node: u8) -> Result<()> {
+        let at = self.agent_at(node)?;
+        self.agents[at].kill()
+    }
+
+    /// What `limpet status` says on a node.
+    pub fn status(&self, node: u8) -> Result<Status> {
+        self.agents[self.agent_at(node)?].status()
+    }
+
+    /// Runs a `limpet` command on a node, with the flags that it needs there.
+    pub fn limpet(&self, node: u8, arguments: &[&str]) -> Result<Said> {
+        self.agents[self.agent_at(node)?].limpet(arguments)
+    }
+
+    /// Where a node's agent pins its maps and links.
+    pub fn pin_directory(&self, node: u8) -> Result<&Path> {
+        Ok(self.agents[self.agent_at(node)?].pin_directory())
+    }
+
+    /// A command line for people that runs `limpet ARGUMENTS` on a node.
+    pub fn limpet_line(&self, node: u8, arguments: &str) -> Result<String> {
+        let agent = &self.agents[self.agent_at(node)?];
+        let flags = agent.flags();
+        let flags: Vec<_> = flags.iter().map(|flag| flag.to_string_lossy()).collect();
+        let program = agent.program().display();
+        Ok(format!("{program} {} {arguments}", flags.join(" ")))
+    }
+
+    /// The last lines of all agents' logs, to show when something failed.
+    #[must_use]
+    pub fn agent_logs(&self) -> String {
+        self.agents.iter().map(Agent::log_tail).collect()
+    }
+
+    /// Leaves the lab as it is when this process ends. [`tear_down_abandoned`] ends it later.
+    ///
+    /// [`tear_down_abandoned`]: crate::tear_down_abandoned
+    pub fn keep(mut self) -> Result<()> {
+        self.janitor.take().map_or(Ok(()), Janitor::dismiss)
+    }
+
+    /// Takes the lab down, as dropping it does, and says whether all of it is gone.
+    pub fn end(mut self) -> Result<()> {
+        self.tear_down()
+    }
+
+    fn tear_down(&mut self) -> Result<()> {
+        let Some(janitor) = self.janitor.take() else {
+            return Ok(());
+        };
+        let outcome = janitor.tear_down(self.record.path());
+        // The janitor ended them, but only their parent can reap them.
+        for agent in &mut self.agents {
+            agent.reap();
+        }
+        for server in self.servers.values_mut() {
+            let _status = server.child.wait();
+        }
+        outcome
+    }
+
+    fn make_pods(&mut self, pods: Vec<Pod>) -> Result<Vec<String>> {
+        topology::add_pods(&self.names, &self.record, &pods)?;
+        let mut started = Vec::new();
+        for pod in &pods {
+            started.push(self.start_server(pod)?);
+        }
+        let mut names = Vec::new();
+        for (pod, mut server) in pods.into_iter().zip(started) {
+            wait_until_ready(&mut server)
+                .with_context(|| format!("the server of Pod {} did not come up", pod.name()))?;
+            self.servers.insert(pod.name().to_owned(), server);
+            names.push(pod.name().to_owned());
+            self.world.insert_pod(pod);
+        }
+        Ok(names)
+    }
+
+    fn start_server(&self, pod: &Pod) -> Result<Running> {
+        let name = pod.name();
+        let log = self.directory().join("logs").join(format!("pod-{name}.log"));
+        launch(
+            &self.record,
+            Launch {
+                namespace: &self.names.pod(name),
+                what: format!("the server of Pod {name}"),
+                program: binaries::limpet_lab()?,
+                arguments: vec!["serve".into(), "--pod".into(), name.into()],
+                log: &log,
+                output: Output::Owner,
+            },
+        )
+    }
+
+    fn add_agents(&mut self, limpet: &Path) -> Result<()> {
+        let pin_root = agent::make_pin_root(&self.record, &self.id)?;
+        for node in 1..=NODES {
+            let namespace = self.names.node(node);
+            let mut agent = Agent::new(&self.record, namespace, node, limpet.to_owned(), &pin_root)?;
+            agent.start(&self.record, &self.manifests)?;
+            self.agents.push(agent);
+        }
+        self.agents.iter().try_for_each(Agent::wait_until_in_step)
+    }
+
+    fn write_services(&self, names: &[String]) -> Result<()> {
+        names.iter().try_for_each(|name| self.manifests.write_service(&self.world, name))
+    }
+
+    fn agent_at(&self, node: u8) -> Result<usize> {
+        let at = usize::from(node).checked_sub(1);
+        at.filter(|at| *at < self.agents.len()).with_context(|| format!("there is no agent on node {node}"))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if let Err(error) = self.tear_down() {
+            eprintln!("error: {error:#}");
+        }
+    }
+}
+
+/// The server says so on its output, which ends when the server does.
+fn wait_until_ready(server: &mut Running) -> Result<()> {
+    let output = server.child.stdout.take().context("there is no output")?;
+    let mut line = String::new();
+    BufReader::new(output).read_line(&mut line).context("cannot read its output")?;
+    ensure!(line.trim() == server::READY, "it ended; its log says why");
+    Ok(())
+}
+
+/// Short, and different for labs that run at the same time.
+fn new_id() -> Result<String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
+    let moment = now.subsec_micros() & 0xfff;
+    Ok(format!("{:x}-{moment:03x}", std::process::id()))
+}

@@ -1,0 +1,5 @@
+//! Namespaces, devices, addresses and routes: the kernel side of the lab.
+
+pub(crate) mod ip;
+pub(crate) mod namespace;
+pub(crate) mod topology;

@@ -1,0 +1,318 @@
+//! The lab's namespaces and wires: clients, router, nodes, Pods.
+//!
+//! Every veth pair is made by the outer namespace with both its ends already elsewhere: nothing is
+//! ever created in the machine's own namespace, and nothing in the lab has a way to it.
+
+use anyhow::Result;
+
+use super::ip;
+use super::namespace::Namespace;
+use crate::address::{self, CLIENTS, Family, NODES, POD_GATEWAY_V4, POD_GATEWAY_V6};
+use crate::record::{Made, Record};
+use crate::world::Pod;
+
+/// The device of a node that outside traffic arrives on.
+pub(crate) const UPLINK: &str = "eth0";
+
+/// Whether Pods leave checksums and segments to their veth device, as real Pods do. A program at
+/// the uplink's egress then sees half-made checksums and packets larger than the MTU; the uplink
+/// finishes both before they are on the wire.
+const POD_OFFLOADS: bool = true;
+
+/// Parameters of every namespace, named as below `/proc/sys/net`. They are set before there are
+/// devices, because a device takes its own from `default`.
+const EVERYWHERE: &[(&str, &str)] = &[
+    // Answers come back another way than questions went, so the source says nothing.
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
+    // The router sends packets out where they came in when one node hands them to another.
+    ("ipv4/conf/all/send_redirects", "0"),
+    ("ipv4/conf/default/send_redirects", "0"),
+    // Both switches: an address can be used at once only if neither asks for duplicates.
+    ("ipv6/conf/all/accept_dad", "0"),
+    ("ipv6/conf/default/accept_dad", "0"),
+    ("ipv6/conf/all/disable_ipv6", "0"),
+    ("ipv6/conf/default/disable_ipv6", "0"),
+    ("ipv6/conf/default/router_solicitations", "0"),
+];
+
+const FORWARDING: &[(&str, &str)] = &[("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")];
+
+/// A client answers for a whole range of addresses and may speak from each of them.
+const MANY_ADDRESSES: &[(&str, &str)] = &[("ipv4/ip_nonlocal_bind", "1"), ("ipv6/ip_nonlocal_bind", "1")];
+
+/// The names of a lab's namespaces.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    id: String,
+}
+
+impl Names {
+    pub(crate) fn new(id: &str) -> Self {
+        Self { id: id.to_owned() }
+    }
+
+    /// The namespace that all wires are made in.
+    pub(crate) fn outer(&self) -> Namespace {
+        Namespace::named(format!("limpet-lab-{}", self.id))
+    }
+
+    pub(crate) fn router(&self) -> Namespace {
+        self.inner("router")
+    }
+
+    pub(crate) fn client(&self, client: u8) -> Namespace {
+        self.inner(&format!("c{client}"))
+    }
+
+    pub(crate) fn node(&self, node: u8) -> Namespace {
+        self.inner(&format!("n{node}"))
+    }
+
+    pub(crate) fn pod(&self, name: &str) -> Namespace {
+        self.inner(&format!("pod-{name}"))
+    }
+
+    fn inner(&self, name: &str) -> Namespace {
+        Namespace::named(format!("limpet-lab-{}-{name}", self.id))
+    }
+}
+
+/// Makes everything but Pods.
+pub(crate) fn build(names: &Names, record: &Record) -> Result<()> {
+    let (outer, router) = (names.outer(), names.router());
+    let clients: Vec<Namespace> = (1..=CLIENTS).map(|c| names.client(c)).collect();
+    let nodes: Vec<Namespace> = (1..=NODES).map(|n| names.node(n)).collect();
+
+    let inner = || clients.iter().chain(&nodes).chain([&router]);
+    make_namespaces(record, inner().chain([&outer]))?;
+    for namespace in inner() {
+        namespace.set(EVERYWHERE)?;
+    }
+    router.set(FORWARDING)?;
+    for client in &clients {
+        client.set(MANY_ADDRESSES)?;
+    }
+    for node in &nodes {
+        node.set(FORWARDING)?;
+    }
+
+    let wires: Vec<String> = clients
+        .iter()
+        .zip((1..=CLIENTS).map(router_port_to_client))
+        .chain(nodes.iter().zip((1..=NODES).map(router_port_to_node)))
+        .map(|(end, port)| wire(end, UPLINK, &router, &port))
+        .collect();
+    ip::batch(&outer, &wires)?;
+
+    ip::batch(&router, &router_lines())?;
+    let ports: Vec<String> =
+        (1..=CLIENTS).map(router_port_to_client).chain((1..=NODES).map(router_port_to_node)).collect();
+    let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
+    ip::make_wire(&router, &ports)?;
+    for (client, number) in clients.iter().zip(1..) {
+        ip::batch(client, &client_lines(number))?;
+        ip::make_wire(client, &[UPLINK])?;
+    }
+    for (node, number) in nodes.iter().zip(1..) {
+        ip::batch(node, &node_lines(number))?;
+        ip::make_wire(node, &[UPLINK])?;
+    }
+    Ok(())
+}
+
+/// Makes Pods' namespaces and joins them to their nodes.
+pub(crate) fn add_pods(names: &Names, record: &Record, pods: &[Pod]) -> Result<()> {
+    let namespaces: Vec<Namespace> = pods.iter().map(|pod| names.pod(pod.name())).collect();
+    make_namespaces(record, namespaces.iter())?;
+    for namespace in &namespaces {
+        namespace.set(EVERYWHERE)?;
+    }
+    let wires: Vec<String> = pods
+        .iter()
+        .zip(&namespaces)
+        .map(|(pod, end)| wire(end, UPLINK, &names.node(pod.node()), &pod_device(pod)))
+        .collect();
+    ip::batch(&names.outer(), &wires)?;
+    for (pod, namespace) in pods.iter().zip(&namespaces) {
+        // The node's end first: the Pod must find its gateway when it comes up.
+        ip::batch(&names.node(pod.node()), &pod_lines_on_node(pod))?;
+        ip::batch(namespace, &pod_lines(pod))?;
+        if !POD_OFFLOADS {
+            ip::make_wire(namespace, &[UPLINK])?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a Pod off its node. Its namespace is removed with it.
+pub(crate) fn remove_pod(names: &Names, pod: &Pod) -> Result<()> {
+    let lines = [format!("link del {}", pod_device(pod))];
+    ip::batch(&names.node(pod.node()), &lines)?;
+    names.pod(pod.name()).remove()
+}
+
+/// Lets the router hand load-balancer IPs and external IPs to this node.
+pub(crate) fn route_frontends_via(names: &Names, node: u8) -> Result<()> {
+    let lines: Vec<String> = address::frontend_ranges()
+        .into_iter()
+        .map(|range| {
+            let gateway = address::node(family_of(range), node);
+            format!("route replace {range} via {gateway}")
+        })
+        .collect();
+    ip::batch(&names.router(), &lines)
+}
+
+fn make_namespaces<'a>(record: &Record, mut namespaces: impl Iterator<Item = &'a Namespace>) -> Result<()> {
+    namespaces.try_for_each(|namespace| {
+        record.add(&Made::Namespace { name: namespace.name().to_owned() })?;
+        namespace.create()
+    })
+}
+
+fn wire(a: &Namespace, device_a: &str, b: &Namespace, device_b: &str) -> String {
+    format!(
+        "link add {device_a} netns {} mtu 1500 type veth peer name {device_b} netns {} mtu 1500",
+        a.name(),
+        b.name()
+    )
+}
+
+fn router_lines() -> Vec<String> {
+    let mut lines = vec![
+        "link set lo up".to_owned(),
+        // Snooping would keep neighbour discovery, which is multicast, from nodes that joined
+        // before the bridge listened.
+        "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0".to_owned(),
+    ];
+    for family in Family::BOTH {
+        let bits = on_wire_bits(family);
+        lines.push(address_line(address::router(family), bits, "br0"));
+    }
+    lines.push("link set br0 up".to_owned());
+    for node in 1..=NODES {
+        let port = router_port_to_node(node);
+        lines.push(format!("link set {port} master br0 up"));
+    }
+    for client in 1..=CLIENTS {
+        let port = router_port_to_client(client);
+        lines.push(format!("link set {port} up"));
+        for family in Family::BOTH {
+            let gateway = address::client_gateway(family, client);
+            lines.push(address_line(gateway, on_wire_bits(family), &port));
+            lines.push(format!(
+                "route add {} via {}",
+                address::client_range(family, client),
+                address::client_wire(family, client)
+            ));
+        }
+    }
+    for node in 1..=NODES {
+        for family in Family::BOTH {
+            lines.push(route_to_pods_of(family, node));
+        }
+    }
+    lines
+}
+
+fn client_lines(client: u8) -> Vec<String> {
+    let mut lines = vec!["link set lo up".to_owned(), format!("link set {UPLINK} up")];
+    for family in Family::BOTH {
+        let bits = family.host_bits();
+        let own = address::client(family, client, 1);
+        let wire = address::client_wire(family, client);
+        let range = address::client_range(family, client);
+        let gateway = address::client_gateway(family, client);
+        let everything = everything(family);
+        lines.push(address_line(wire, on_wire_bits(family), UPLINK));
+        lines.push(address_line(own, bits, "lo"));
+        lines.push(format!("route add local {range} dev lo"));
+        lines.push(format!("route add {everything} via {gateway} src {own}"));
+    }
+    lines
+}
+
+fn node_lines(node: u8) -> Vec<String> {
+    let mut lines = vec!["link set lo up".to_owned(), format!("link set {UPLINK} up")];
+    for family in Family::BOTH {
+        let own = address::node(family, node);
+        lines.push(address_line(own, on_wire_bits(family), UPLINK));
+        let everything = everything(family);
+        let router = address::router(family);
+        lines.push(format!("route add {everything} via {router}"));
+        for other in (1..=NODES).filter(|other| *other != node) {
+            lines.push(route_to_pods_of(family, other));
+        }
+    }
+    // A frontend that nobody balances would go back to the router and round in circles. This way
+    // the client is told at once.
+    for range in address::frontend_ranges() {
+        lines.push(format!("route add unreachable {range}"));
+    }
+    lines
+}
+
+fn pod_lines_on_node(pod: &Pod) -> Vec<String> {
+    let device = pod_device(pod);
+    let mut lines = vec![
+        format!("link set {device} up"),
+        format!("addr add {POD_GATEWAY_V4}/32 dev {device}"),
+        format!("addr add {POD_GATEWAY_V6}/64 dev {device} nodad"),
+    ];
+    for family in Family::BOTH {
+        let (own, bits) = (pod.address(family), family.host_bits());
+        lines.push(format!("route add {own}/{bits} dev {device}"));
+    }
+    lines
+}
+
+fn pod_lines(pod: &Pod) -> Vec<String> {
+    let mut lines = vec!["link set lo up".to_owned(), format!("link set {UPLINK} up")];
+    for family in Family::BOTH {
+        lines.push(address_line(pod.address(family), family.host_bits(), UPLINK));
+    }
+    lines.push(format!("route add {POD_GATEWAY_V4} dev {UPLINK} scope link"));
+    lines.push(format!("route add 0.0.0.0/0 via {POD_GATEWAY_V4}"));
+    lines.push(format!("route add ::/0 via {POD_GATEWAY_V6} dev {UPLINK}"));
+    lines
+}
+
+fn route_to_pods_of(family: Family, node: u8) -> String {
+    format!("route add {} via {}", address::pod_range(family, node), address::node(family, node))
+}
+
+fn address_line(address: std::net::IpAddr, bits: u8, device: &str) -> String {
+    let nodad = if address.is_ipv6() { " nodad" } else { "" };
+    format!("addr add {address}/{bits} dev {device}{nodad}")
+}
+
+fn pod_device(pod: &Pod) -> String {
+    format!("pod-{}", pod.index())
+}
+
+fn router_port_to_client(client: u8) -> String {
+    format!("c{client}")
+}
+
+fn router_port_to_node(node: u8) -> String {
+    format!("n{node}")
+}
+
+fn on_wire_bits(family: Family) -> u8 {
+    match family {
+        Family::V4 => 24,
+        Family::V6 => 64,
+    }
+}
+
+fn everything(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "0.0.0.0/0",
+        Family::V6 => "::/0",
+    }
+}
+
+fn family_of(range: &str) -> Family {
+    if range.contains(':') { Family::V6 } else { Family::V4 }
+}

@@ -1,0 +1,143 @@
+//! What all tests in the lab use: the shared lab, and waiting until it answers.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use libtest_mimic::Failed;
+use limpet_lab::address::{Family, NODES};
+use limpet_lab::client::Connection;
+use limpet_lab::world::{FrontendKind, Protocol, ServiceSpec};
+use limpet_lab::{Lab, Options, wait};
+
+/// The node that load-balancer IPs and external IPs are routed to, unless a test changes it.
+pub(crate) const INGRESS: u8 = 1;
+/// How long a change may take until clients notice it, where a test is not about that time.
+pub(crate) const CHANGE_LIMIT: Duration = Duration::from_secs(10);
+
+type Run = Box<dyn FnOnce(&mut Lab) -> Result<()> + Send>;
+
+/// A named test.
+pub(crate) struct Test {
+    pub(crate) name: String,
+    pub(crate) run: Run,
+}
+
+impl Test {
+    pub(crate) fn new(name: impl Into<String>, run: impl FnOnce(&mut Lab) -> Result<()> + Send + 'static) -> Self {
+        Self { name: name.into(), run: Box::new(run) }
+    }
+}
+
+/// The lab of all tests. It is started by the first one, so that listing tests starts nothing.
+#[derive(Default)]
+pub(crate) struct SharedLab(Mutex<Option<Result<Lab, String>>>);
+
+impl SharedLab {
+    pub(crate) fn run(&self, test: Run) -> Result<(), Failed> {
+        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lab = guard
+            .get_or_insert_with(|| Lab::start(Options::default()).map_err(|error| format!("{error:#}")))
+            .as_mut()
+            .map_err(|error| Failed::from(format!("the lab does not start: {error}")))?;
+        // A panic must not poison the lab for the tests that follow.
+        let outcome =
+            panic::catch_unwind(AssertUnwindSafe(|| test(lab))).unwrap_or_else(|_| Err(anyhow!("the test panicked")));
+        outcome.map_err(|error| Failed::from(format!("{error:#}\n\n{}", lab.agent_logs())))
+    }
+
+    pub(crate) fn end(&self) -> Result<()> {
+        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match guard.take() {
+            Some(Ok(lab)) => lab.end(),
+            Some(Err(_)) | None => Ok(()),
+        }
+    }
+}
+
+/// The names of the two Pods that every node has from the beginning.
+pub(crate) fn first_pods(nodes: impl IntoIterator<Item = u8>) -> Vec<String> {
+    nodes.into_iter().flat_map(|node| [format!("p{node}-1"), format!("p{node}-2")]).collect()
+}
+
+/// The first Pods of all nodes.
+pub(crate) fn all_first_pods() -> Vec<String> {
+    first_pods(1..=NODES)
+}
+
+/// Puts a Service there and waits until its load-balancer IPs answer at the ingress node.
+pub(crate) fn serve(lab: &mut Lab, spec: ServiceSpec) -> Result<()> {
+    let name = spec.name.clone();
+    let protocols: Vec<Protocol> = spec.ports.iter().map(|port| port.protocol).collect();
+    lab.put_service(spec)?;
+    for protocol in protocols {
+        for family in Family::BOTH {
+            wait_until_answered(lab, protocol, frontend(lab, &name, family, protocol)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// A Service's load-balancer IP and port.
+pub(crate) fn frontend(lab: &Lab, service: &str, family: Family, protocol: Protocol) -> Result<SocketAddr> {
+    let service = lab.world().service(service)?;
+    service.frontend(FrontendKind::LoadBalancerIp, family, protocol, INGRESS)
+}
+
+pub(crate) fn wait_until_answered(lab: &Lab, protocol: Protocol, to: SocketAddr) -> Result<()> {
+    let what = format!("an answer from {to} over {}", protocol.name());
+    wait::until(&what, CHANGE_LIMIT, || lab.client(1).who(protocol, to, None).map(Some))?;
+    Ok(())
+}
+
+/// The Pods that answer this many new connections or datagrams of one client.
+pub(crate) fn who_answers(lab: &Lab, protocol: Protocol, to: SocketAddr, times: usize) -> Result<BTreeSet<String>> {
+    let client = lab.client(1);
+    (1..=times)
+        .map(|time| {
+            let answer = client.who(protocol, to, None);
+            let answer = answer.with_context(|| format!("request {time} of {times}"))?;
+            Ok(answer.pod)
+        })
+        .collect()
+}
+
+/// A connection that stays open, and the Pod that it began with.
+pub(crate) struct Held {
+    pub(crate) connection: Connection,
+    pub(crate) pod: String,
+}
+
+impl Held {
+    /// Asks again; fails when nobody or another Pod answers.
+    pub(crate) fn ask(&mut self) -> Result<()> {
+        let answer = self.connection.who().with_context(|| format!("a connection to Pod {} broke", self.pod))?;
+        anyhow::ensure!(answer.pod == self.pod, "a connection to Pod {} is answered by {}", self.pod, answer.pod);
+        Ok(())
+    }
+}
+
+/// Opens connections to hold, from both clients and many of their addresses.
+pub(crate) fn hold(lab: &Lab, to: SocketAddr, connections: u8) -> Result<Vec<Held>> {
+    let family = if to.is_ipv4() { Family::V4 } else { Family::V6 };
+    (1..=connections)
+        .map(|index| {
+            let client = lab.client(1 + index % 2);
+            let from = SocketAddr::new(client.address(family, index), 0);
+            let mut connection = client.tcp(to, Some(from))?;
+            let pod = connection.who()?.pod;
+            Ok(Held { connection, pod })
+        })
+        .collect()
+}
+
+pub(crate) fn ask_all(held: &mut [Held], when: &str) -> Result<()> {
+    let total = held.len();
+    for (index, held) in held.iter_mut().enumerate() {
+        held.ask().with_context(|| format!("{when}, connection {index} of {total}"))?;
+    }
+    Ok(())
+}
