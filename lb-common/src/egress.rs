@@ -87,6 +87,6 @@ fn lower<P: Packet>(packet: &mut P, l4: usize, at: usize, limit: u16) -> Delta {
     }
     let (old, new) = (old.get().to_be(), limit.to_be());
     // A value that straddles two words of the checksum counts with its bytes swapped (RFC 1071, section 2 (B)).
-    let (old, new) = if at % 2 == 0 { (old, new) } else { (old.swap_bytes(), new.swap_bytes()) };
+    let (old, new) = if at.is_multiple_of(2) { (old, new) } else { (old.swap_bytes(), new.swap_bytes()) };
     Delta::NONE.replace(old.into(), new.into())
 }

@@ -1,0 +1,552 @@
+//! The command line: every command and flag, parsed once into validated values. Nothing reads the environment after it.
+
+use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr};
+
+use clap::{
+    ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum,
+    builder::{FalseyValueParser, NonEmptyStringValueParser},
+    error::ErrorKind,
+    value_parser,
+};
+use lb_common::layout::MAX_BACKEND_ID;
+
+use crate::dataplane::{DEFAULT_ROOT, Sizes};
+
+/// Where the agent's socket is unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/limpet/agent.sock";
+/// The namespace that is meant when none is named.
+pub const DEFAULT_NAMESPACE: &str = "default";
+/// UDP port of the tunnel between nodes: what Geneve is registered for, plus 100, to stay clear of a CNI's own tunnel.
+pub const DEFAULT_TUNNEL_PORT: u16 = 6181;
+/// Flows that `limpet get flows` shows unless told otherwise.
+pub const DEFAULT_FLOW_LIMIT: u32 = 1000;
+
+/// Most flows of an address family: about 20 GiB of kernel memory.
+const MAX_FLOWS: i64 = 1 << 28;
+/// Most slots: 8 GiB, and what an index into them reaches.
+const MAX_SLOTS: i64 = 1 << 31;
+/// Most Service ports, and frontends of an address family.
+const MAX_SERVICES: i64 = 1 << 24;
+/// Most nodes.
+const MAX_NODES: i64 = 1 << 20;
+
+/// A layer-4 load balancer for Kubernetes that keeps clients where they were.
+///
+/// An XDP program on every node sends each packet to a Pod; `limpet agent` keeps its tables in step with Kubernetes;
+/// the other commands show what is programmed, from the pinned maps and the agent's socket.
+#[derive(Debug, Parser)]
+#[command(name = "limpet", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(after_help = "\
+Examples:
+  limpet agent --source dir:/etc/limpet --node node-1   balance on this node
+  limpet status                                         is all well?
+  limpet get services -A -o wide                        every Service with its frontends
+  limpet describe service default/web                   one Service, with each Pod's share
+  limpet detach                                         take everything off this node
+
+Exit codes: 0 done and well; 1 failed, or not well; 2 wrong usage.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Where this node's things are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// Where the things of one node are.
+#[derive(Clone, Debug, Args)]
+pub struct Places {
+    /// Directory on a BPF file system that maps and links are pinned below
+    #[arg(long, global = true, env = "LIMPET_PIN_DIR", value_name = "DIR", default_value = DEFAULT_ROOT)]
+    pub pin_dir: PathBuf,
+    /// The agent's Unix socket
+    #[arg(long, global = true, env = "LIMPET_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+}
+
+/// What `limpet` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Balance on this node: keep the datapath in step with Kubernetes objects
+    ///
+    /// Runs until SIGTERM or Ctrl-C. The datapath outlives it: it goes on with what was last programmed until an agent
+    /// takes over again or `limpet detach` removes it.
+    #[command(after_help = "\
+Examples:
+  limpet agent --source dir:/etc/limpet --node node-1
+  limpet agent --source dir:./manifests --node node-1 --uplink eth0 --uplink eth1
+  LIMPET_NODE=node-1 LIMPET_UPLINK=eth0,eth1 limpet agent --source dir:/etc/limpet")]
+    Agent(Box<AgentOptions>),
+
+    /// Take programs, links and maps off this node: nothing of Limpet is left in the kernel
+    ///
+    /// Connections that run through Limpet end. Refuses while an agent runs, which would put everything back.
+    #[command(after_help = "\
+Examples:
+  limpet detach
+  limpet detach --force                        although an agent still runs
+  limpet detach --pin-dir /sys/fs/bpf/other    what was pinned there")]
+    Detach(DetachOptions),
+
+    /// Show whether the agent runs and is in step, how full the maps are, and what is wrong
+    ///
+    /// Works without an agent, with what pins and maps know. Exit code 0: an agent runs, everything it read is
+    /// programmed, and no problem is an error. Exit code 1: anything else. Exit code 2: wrong usage.
+    #[command(after_help = "\
+Examples:
+  limpet status
+  limpet status -o json
+  limpet status > /dev/null && echo all is well")]
+    Status(StatusOptions),
+
+    /// List Services, backends, flows, nodes or counters as they are programmed on this node
+    #[command(after_help = "\
+Examples:
+  limpet get services
+  limpet get svc -A -o wide
+  limpet get backends -n shop -o json
+  limpet get flows web --client 198.51.100.7
+  limpet get counters --no-headers | sort -k4 -n")]
+    Get(GetOptions),
+
+    /// Show one thing with all that belongs to it
+    #[command(after_help = "\
+Examples:
+  limpet describe service default/web
+  limpet describe svc -n default web -o json")]
+    Describe(DescribeOptions),
+}
+
+/// Flags of `limpet agent`.
+#[derive(Clone, Debug, Args)]
+pub struct AgentOptions {
+    /// Where Services, EndpointSlices and Nodes come from: `dir:PATH`, a directory of Kubernetes YAML, which is watched
+    #[arg(long, env = "LIMPET_SOURCE", value_name = "dir:PATH")]
+    pub source: SourceOption,
+    /// This node's name, as in `nodeName` of the endpoints
+    #[arg(long, env = "LIMPET_NODE", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub node: String,
+    /// A device that outside traffic arrives on; may be repeated [default: the devices of the default routes]
+    #[arg(
+        long = "uplink", env = "LIMPET_UPLINK", value_name = "DEV", value_delimiter = ',',
+        value_parser = NonEmptyStringValueParser::new()
+    )]
+    pub uplinks: Vec<String>,
+    /// UDP port of the tunnel between nodes; the same on all of them
+    #[arg(
+        long, env = "LIMPET_TUNNEL_PORT", value_name = "PORT", default_value_t = DEFAULT_TUNNEL_PORT,
+        value_parser = value_parser!(u16).range(1..)
+    )]
+    pub tunnel_port: u16,
+    /// How much there is room for.
+    #[command(flatten)]
+    pub limits: LimitOptions,
+    /// Write a line for each packet that is dropped: to find a fault, not for every day
+    #[arg(long, env = "LIMPET_LOG_DROPS", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub log_drops: bool,
+    /// Where this node's things are, wherever on the command line that was said.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// How much the maps are made for.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Limits (maps that are already pinned keep theirs until `limpet detach`)")]
+pub struct LimitOptions {
+    /// Flows of each address family; beyond it the one unused for longest is forgotten
+    #[arg(
+        long, env = "LIMPET_MAX_FLOWS", value_name = "N", default_value_t = Sizes::default().flows,
+        value_parser = value_parser!(u32).range(1..=MAX_FLOWS)
+    )]
+    pub max_flows: u32,
+    /// Slots of all lookup tables together, 100 and more for each backend of a Service port
+    #[arg(
+        long, env = "LIMPET_MAX_SLOTS", value_name = "N", default_value_t = Sizes::default().slots,
+        value_parser = value_parser!(u32).range(1..=MAX_SLOTS)
+    )]
+    pub max_slots: u32,
+    /// Backends
+    #[arg(
+        long, env = "LIMPET_MAX_BACKENDS", value_name = "N", default_value_t = Sizes::default().backends,
+        value_parser = value_parser!(u32).range(1..=i64::from(MAX_BACKEND_ID))
+    )]
+    pub max_backends: u32,
+    /// Service ports
+    #[arg(
+        long, env = "LIMPET_MAX_SERVICES", value_name = "N", default_value_t = Sizes::default().services,
+        value_parser = value_parser!(u32).range(1..=MAX_SERVICES)
+    )]
+    pub max_services: u32,
+    /// Frontends of each address family
+    #[arg(
+        long, env = "LIMPET_MAX_FRONTENDS", value_name = "N", default_value_t = Sizes::default().frontends,
+        value_parser = value_parser!(u32).range(1..=MAX_SERVICES)
+    )]
+    pub max_frontends: u32,
+    /// Nodes
+    #[arg(
+        long, env = "LIMPET_MAX_NODES", value_name = "N", default_value_t = Sizes::default().nodes,
+        value_parser = value_parser!(u32).range(1..=MAX_NODES)
+    )]
+    pub max_nodes: u32,
+}
+
+impl LimitOptions {
+    /// The sizes of the maps.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            flows: self.max_flows,
+            slots: self.max_slots,
+            backends: self.max_backends,
+            services: self.max_services,
+            frontends: self.max_frontends,
+            nodes: self.max_nodes,
+        }
+    }
+}
+
+/// Where Kubernetes objects come from. Shown as it is given: `dir:PATH`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SourceOption {
+    /// A directory of manifests.
+    Directory(PathBuf),
+}
+
+impl FromStr for SourceOption {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("dir", "")) => Err("`dir:` needs a path, as in dir:/etc/limpet".to_owned()),
+            Some(("dir", path)) => Ok(Self::Directory(path.into())),
+            _ => Err("unknown source; there is: dir:PATH (a directory of Kubernetes YAML files)".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for SourceOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => write!(f, "dir:{}", path.display()),
+        }
+    }
+}
+
+/// Flags of `limpet detach`.
+#[derive(Debug, Args)]
+pub struct DetachOptions {
+    /// Even though an agent still runs
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Flags of `limpet status`.
+#[derive(Debug, Args)]
+pub struct StatusOptions {
+    /// How to print it.
+    #[command(flatten)]
+    pub output: OutputOptions,
+}
+
+/// Arguments of `limpet get`.
+#[derive(Debug, Args)]
+pub struct GetOptions {
+    /// What to list.
+    #[command(subcommand)]
+    pub resource: Resource,
+    /// Of which namespaces.
+    #[command(flatten)]
+    pub scope: Scope,
+    /// How to print it.
+    #[command(flatten)]
+    pub output: OutputOptions,
+}
+
+/// What `limpet get` can list.
+#[derive(Debug, Subcommand)]
+pub enum Resource {
+    /// Service ports with their frontends and backends
+    #[command(visible_aliases = ["service", "svc"])]
+    #[command(after_help = "\
+BACKENDS is active/draining.
+
+Examples:
+  limpet get services
+  limpet get svc -A -o wide")]
+    Services,
+    /// Backends with their share of each Service's lookup table
+    #[command(visible_aliases = ["backend", "be"])]
+    #[command(after_help = "\
+Examples:
+  limpet get backends
+  limpet get be -A -o json")]
+    Backends,
+    /// Connections that came in at this node
+    #[command(visible_aliases = ["flow", "fl"])]
+    #[command(after_help = "\
+STATE is `new` after one packet, `established` after more. AGE counts from when the backend was chosen.
+
+Examples:
+  limpet get flows
+  limpet get flows shop/cart
+  limpet get flows -A --client 2001:db8::7 --limit 50")]
+    Flows(FlowOptions),
+    /// Nodes and the way to each
+    #[command(visible_aliases = ["node", "no"])]
+    #[command(after_help = "\
+Examples:
+  limpet get nodes
+  limpet get nodes -o json")]
+    Nodes,
+    /// Packets by program and reason
+    #[command(visible_aliases = ["counter", "co"])]
+    #[command(after_help = "\
+Shows what is not zero; `-o wide` and `-o json` show all.
+
+Examples:
+  limpet get counters
+  limpet get counters -o wide")]
+    Counters,
+}
+
+/// Which flows to list.
+#[derive(Debug, Args)]
+pub struct FlowOptions {
+    /// Only those of this Service: NAME, or NAMESPACE/NAME
+    #[arg(value_name = "SERVICE")]
+    pub service: Option<ServiceReference>,
+    /// Only those of the client with this address
+    #[arg(long, value_name = "ADDRESS")]
+    pub client: Option<IpAddr>,
+    /// At most so many
+    #[arg(
+        long, value_name = "N", default_value_t = DEFAULT_FLOW_LIMIT, value_parser = value_parser!(u32).range(1..)
+    )]
+    pub limit: u32,
+}
+
+/// Arguments of `limpet describe`.
+#[derive(Debug, Args)]
+pub struct DescribeOptions {
+    /// What to describe.
+    #[command(subcommand)]
+    pub subject: Subject,
+    /// Namespace of the Service [default: default]
+    #[arg(short, long, global = true, value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
+    pub namespace: Option<String>,
+    /// How to print it.
+    #[command(flatten)]
+    pub output: OutputOptions,
+}
+
+/// What `limpet describe` can describe.
+#[derive(Debug, Subcommand)]
+pub enum Subject {
+    /// A Service: its ports, frontends, backends with their shares, and its problems
+    #[command(visible_aliases = ["services", "svc"])]
+    #[command(after_help = "\
+Examples:
+  limpet describe service default/web
+  limpet describe service -n default web")]
+    Service {
+        /// NAMESPACE/NAME, or NAME with `-n`
+        #[arg(value_name = "SERVICE")]
+        service: ServiceReference,
+    },
+}
+
+/// Namespaces that are meant.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Scope {
+    /// Only this namespace [default: default]
+    #[arg(short, long, global = true, value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
+    pub namespace: Option<String>,
+    /// All namespaces
+    #[arg(short = 'A', long, global = true, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+}
+
+impl Scope {
+    /// The one namespace that is meant; none for all.
+    pub fn namespace(&self) -> Option<&str> {
+        (!self.all_namespaces).then(|| self.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE))
+    }
+
+    /// Whether this namespace is meant.
+    pub fn covers(&self, namespace: &str) -> bool {
+        self.namespace().is_none_or(|only| only == namespace)
+    }
+
+    /// The same, narrowed to the namespace that `reference` names.
+    ///
+    /// # Errors
+    /// Wrong usage, when `-n` names another.
+    pub fn narrowed_to(&self, reference: &ServiceReference) -> Result<Self, clap::Error> {
+        let Some(named) = &reference.namespace else {
+            return Ok(self.clone());
+        };
+        match &self.namespace {
+            Some(flag) if flag != named => Err(Cli::command().error(
+                ErrorKind::ArgumentConflict,
+                format!("the Service is named in namespace {named:?}, but -n says {flag:?}"),
+            )),
+            _ => Ok(Self { namespace: Some(named.clone()), all_namespaces: false }),
+        }
+    }
+}
+
+/// A Service, as it is named on the command line: NAME or NAMESPACE/NAME.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServiceReference {
+    /// The namespace, when it is named.
+    pub namespace: Option<String>,
+    /// The name.
+    pub name: String,
+}
+
+impl FromStr for ServiceReference {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (namespace, name) = match text.split_once('/') {
+            Some((namespace, name)) => (Some(namespace), name),
+            None => (None, text),
+        };
+        if name.is_empty() || name.contains('/') || namespace == Some("") {
+            return Err("a Service is named as NAME or as NAMESPACE/NAME".to_owned());
+        }
+        Ok(Self { namespace: namespace.map(str::to_owned), name: name.to_owned() })
+    }
+}
+
+/// How to print.
+#[derive(Clone, Debug, Default, Args)]
+pub struct OutputOptions {
+    /// How to print
+    #[arg(short = 'o', long = "output", global = true, value_enum, value_name = "FORMAT", default_value_t = Format::Table)]
+    pub format: Format,
+    /// Tables without their first line
+    #[arg(long, global = true)]
+    pub no_headers: bool,
+}
+
+/// Formats of output.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// For people, with all there is
+    Wide,
+    /// For programs: one document
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    fn agent(line: &str) -> AgentOptions {
+        match parse(line).unwrap().command {
+            Command::Agent(options) => *options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_work_before_and_after_the_command() {
+        let lines = [
+            "limpet --pin-dir /p --socket /s agent --source dir:/d --node n1",
+            "limpet agent --pin-dir /p --source dir:/d --node n1 --socket /s",
+            "limpet --socket /s agent --source dir:/d --node n1 --pin-dir /p",
+        ];
+        for line in lines {
+            let options = agent(line);
+            assert_eq!(options.places.pin_dir, Path::new("/p"), "{line}");
+            assert_eq!(options.places.socket, Path::new("/s"), "{line}");
+        }
+        for line in ["limpet --pin-dir /p get -A svc", "limpet get svc --pin-dir /p", "limpet status --pin-dir /p"] {
+            assert_eq!(parse(line).unwrap().places.pin_dir, Path::new("/p"), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_agent_without_more_flags_has_the_default_sizes() {
+        let options = agent("limpet agent --source dir:relative/path --node n1");
+        assert_eq!(options.limits.sizes(), Sizes::default());
+        assert_eq!(options.source, SourceOption::Directory("relative/path".into()));
+        assert_eq!(options.source.to_string(), "dir:relative/path");
+        assert!(options.uplinks.is_empty());
+        assert_eq!(options.tunnel_port, DEFAULT_TUNNEL_PORT);
+        assert!(!options.log_drops);
+        assert_eq!(options.places.pin_dir, Path::new(DEFAULT_ROOT));
+        assert_eq!(options.places.socket, Path::new(DEFAULT_SOCKET));
+        let options = agent("limpet agent --source dir:d --node n1 --uplink eth0,eth1 --uplink eth2 --log-drops");
+        assert_eq!(options.uplinks, ["eth0", "eth1", "eth2"]);
+        assert!(options.log_drops);
+    }
+
+    #[test]
+    fn wrong_usage_is_refused_with_what_there_is() {
+        let cases = [
+            ("limpet agent --source file:/d --node n1", "there is: dir:PATH"),
+            ("limpet agent --source dir: --node n1", "needs a path"),
+            ("limpet agent --source dir:/d --node n1 --max-slots 0", "1..=2147483648"),
+            ("limpet agent --source dir:/d --node n1 --max-backends 16777216", "1..=16777215"),
+            ("limpet agent --source dir:/d --node n1 --tunnel-port 0", "1..=65535"),
+            ("limpet get svc -n a -A", "cannot be used with"),
+            ("limpet get flows a/b/c", "NAMESPACE/NAME"),
+            ("limpet get flows --limit 0", "1..=4294967295"),
+            ("limpet get flows --client web", "invalid IP address"),
+            ("limpet get pods", "unrecognized subcommand"),
+            ("limpet get svc -o yaml", "[possible values: table, wide, json]"),
+        ];
+        for (line, expected) in cases {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(expected), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn namespaces_are_those_of_kubectl() {
+        let scope = |line: &str| match parse(line).unwrap().command {
+            Command::Get(options) => options.scope,
+            other => panic!("{other:?}"),
+        };
+        let default = scope("limpet get svc");
+        assert!(default.covers("default") && !default.covers("shop"));
+        let named = scope("limpet get -n shop svc");
+        assert!(named.covers("shop") && !named.covers("default"));
+        let all = scope("limpet get svc -A");
+        assert!(all.covers("shop") && all.covers("default"));
+
+        let reference: ServiceReference = "shop/cart".parse().unwrap();
+        assert_eq!(all.narrowed_to(&reference).unwrap().namespace(), Some("shop"));
+        assert_eq!(named.narrowed_to(&reference).unwrap().namespace(), Some("shop"));
+        let other = scope("limpet get svc -n default");
+        assert_eq!(other.narrowed_to(&reference).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn output_flags_work_on_every_level() {
+        for line in ["limpet get -o json svc", "limpet get svc -ojson", "limpet get svc -o json --no-headers"] {
+            match parse(line).unwrap().command {
+                Command::Get(options) => assert_eq!(options.output.format, Format::Json, "{line}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The datapath's maps, typed, as the agent writes them and the command line reads them.
+
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use lb_common::{
+    Family, Reason, V4, V6,
+    layout::{Backend, Config, Flow, Frontend, Name, NameKey},
+};
+
+use super::{Error, Pins, Pod, Slots};
+
+/// All maps that user space reads or writes.
+pub struct Maps {
+    /// The node's settings.
+    pub config: Array<MapData, Pod<Config>>,
+    /// Packets by reason, per CPU.
+    pub counters: PerCpuArray<MapData, u64>,
+    /// All lookup tables.
+    pub slots: Slots,
+    /// Backends by id.
+    pub backends: Array<MapData, Pod<Backend>>,
+    /// Names by kind and id.
+    pub names: HashMap<MapData, Pod<NameKey>, Pod<Name>>,
+    /// The IPv4 maps.
+    pub v4: FamilyMaps<V4>,
+    /// The IPv6 maps.
+    pub v6: FamilyMaps<V6>,
+}
+
+/// The maps of one address family.
+pub struct FamilyMaps<F: Family> {
+    /// Frontends by address, port and protocol.
+    pub frontends: HashMap<MapData, Pod<F::FrontendKey>, Pod<Frontend>>,
+    /// Ids of this node's backends by address, port and protocol.
+    pub locals: HashMap<MapData, Pod<F::FrontendKey>, u32>,
+    /// Ids of other nodes by address.
+    pub peers: HashMap<MapData, Pod<F::Address>, u32>,
+    /// The way to each node.
+    pub next_hops: Array<MapData, Pod<F::NextHop>>,
+    /// Flows of more than one packet.
+    pub flows: HashMap<MapData, Pod<F::FlowKey>, Pod<Flow>>,
+    /// Flows of one packet.
+    pub new_flows: HashMap<MapData, Pod<F::FlowKey>, Pod<Flow>>,
+    /// What replies must carry, connections of more than one packet.
+    pub replies: HashMap<MapData, Pod<F::FlowKey>, Pod<F::Reply>>,
+    /// What replies must carry, connections of one packet.
+    pub new_replies: HashMap<MapData, Pod<F::FlowKey>, Pod<F::Reply>>,
+}
+
+/// Names of the maps that there is one of.
+pub const COMMON_NAMES: [&str; 5] = ["CONFIG", "COUNTERS", "SLOTS", "BACKENDS", "NAMES"];
+/// Names, without the family's digit, of the maps that there are two of.
+pub const FAMILY_NAMES: [&str; 8] =
+    ["FRONTENDS", "LOCALS", "PEERS", "NEXT_HOPS", "FLOWS", "NEW_FLOWS", "REPLIES", "NEW_REPLIES"];
+
+/// The names of all maps.
+pub fn names() -> impl Iterator<Item = String> {
+    let family = FAMILY_NAMES.iter().flat_map(|name| [format!("{name}4"), format!("{name}6")]);
+    COMMON_NAMES.iter().map(|name| (*name).to_owned()).chain(family)
+}
+
+impl Maps {
+    /// Opens the pinned maps.
+    ///
+    /// # Errors
+    /// When there are none, they may not be opened, or they are not of the layout that this build knows.
+    pub fn open(pins: &Pins) -> Result<Self, Error> {
+        if !pins.exist()? {
+            return Err(Error::NothingPinned { path: pins.root().to_owned() });
+        }
+        let directory = pins.maps();
+        Self::from_source(|name| {
+            let map_error = |source| Error::Map { name: name.to_owned(), source };
+            Map::from_map_data(MapData::from_pin(directory.join(name)).map_err(map_error)?).map_err(map_error)
+        })
+    }
+
+    /// The maps that `source` gives out by name.
+    ///
+    /// # Errors
+    /// Those of `source`, and when a map is not of the layout that this build knows.
+    pub fn from_source(mut source: impl FnMut(&str) -> Result<Map, Error>) -> Result<Self, Error> {
+        let counters: PerCpuArray<MapData, u64> = typed("COUNTERS", &mut source)?;
+        if (counters.len() as usize) < Reason::COUNT {
+            return Err(Error::Layout { name: "COUNTERS".to_owned() });
+        }
+        Ok(Self {
+            config: typed("CONFIG", &mut source)?,
+            counters,
+            slots: Slots::map(source("SLOTS")?)?,
+            backends: typed("BACKENDS", &mut source)?,
+            names: typed("NAMES", &mut source)?,
+            v4: FamilyMaps::from_source(4, &mut source)?,
+            v6: FamilyMaps::from_source(6, &mut source)?,
+        })
+    }
+}
+
+impl<F: Family> FamilyMaps<F> {
+    fn from_source(digit: u8, source: &mut impl FnMut(&str) -> Result<Map, Error>) -> Result<Self, Error> {
+        let name = |name: &str| format!("{name}{digit}");
+        Ok(Self {
+            frontends: typed(&name("FRONTENDS"), source)?,
+            locals: typed(&name("LOCALS"), source)?,
+            peers: typed(&name("PEERS"), source)?,
+            next_hops: typed(&name("NEXT_HOPS"), source)?,
+            flows: typed(&name("FLOWS"), source)?,
+            new_flows: typed(&name("NEW_FLOWS"), source)?,
+            replies: typed(&name("REPLIES"), source)?,
+            new_replies: typed(&name("NEW_REPLIES"), source)?,
+        })
+    }
+}
+
+fn typed<M>(name: &str, source: &mut impl FnMut(&str) -> Result<Map, Error>) -> Result<M, Error>
+where
+    M: TryFrom<Map, Error = aya::maps::MapError>,
+{
+    M::try_from(source(name)?).map_err(|source| Error::Map { name: name.to_owned(), source })
+}

@@ -1,0 +1,175 @@
+//! What is programmed, read back from the maps: how an agent finds out what the one before it did.
+
+use std::{net::IpAddr, net::SocketAddr, sync::Arc};
+
+use aya::maps::MapError;
+use lb_common::{
+    layout::{
+        Backend, Frontend, FrontendKey4, FrontendKey6, SLOT_BACKEND_MASK, backend_state, frontend_flags, frontend_kind,
+        name_kind,
+    },
+    wire,
+};
+
+use super::{Error, FamilyMaps, Maps, names, write::socket_address};
+use crate::{
+    model::{Family, FrontendKind, NodeAddresses, Protocol, ServicePortName},
+    plan::{
+        Applied, AppliedBackend, AppliedNode, AppliedTable, BackendRecord, Extent, FrontendKey, FrontendValue,
+        RecordState,
+    },
+};
+
+/// Reads back what is programmed. `now_seconds` is taken for the time at which everything that is gone went.
+///
+/// # Errors
+/// When a map cannot be read. What makes no sense in a map is left out, and so is written anew.
+pub fn read(maps: &Maps, now_seconds: u64) -> Result<Applied, Error> {
+    let mut applied = Applied::default();
+    read_names(maps, &mut applied)?;
+    read_backends(maps, now_seconds, &mut applied)?;
+    read_nodes(maps, &mut applied);
+    read_family(maps, &maps.v4, &mut applied, |key: &FrontendKey4| {
+        (IpAddr::V4(key.address.into()), key.port, key.protocol)
+    })?;
+    read_family(maps, &maps.v6, &mut applied, |key: &FrontendKey6| {
+        (IpAddr::V6(key.address.into()), key.port, key.protocol)
+    })?;
+    applied.check_tables();
+    Ok(applied)
+}
+
+fn read_names(maps: &Maps, applied: &mut Applied) -> Result<(), Error> {
+    for entry in maps.names.iter() {
+        let (key, name) = entry.map_err(|source| map_error("NAMES", source))?;
+        let (id, text) = (key.0.id, names::text(&name.0));
+        match key.0.kind {
+            name_kind::SERVICE => {
+                if let Some(service) = names::parse_service(text).and_then(service_name) {
+                    applied.services.insert(id, service);
+                }
+            }
+            name_kind::BACKEND => {
+                if let Some(backend) = names::parse_backend(text) {
+                    applied.backend_names.insert(id, backend.identity.to_owned());
+                }
+            }
+            name_kind::NODE => {
+                let node = AppliedNode { name: text.to_owned(), addresses: NodeAddresses::default() };
+                applied.nodes.insert(id, node);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn service_name(name: names::ServiceName<'_>) -> Option<ServicePortName> {
+    Some(ServicePortName {
+        namespace: name.namespace.to_owned(),
+        name: name.name.to_owned(),
+        port: name.port.to_owned(),
+        protocol: Protocol::from_kubernetes(Some(name.protocol))?,
+    })
+}
+
+fn read_backends(maps: &Maps, now_seconds: u64, applied: &mut Applied) -> Result<(), Error> {
+    for id in 1..maps.backends.len() {
+        let backend = maps.backends.get(&id, 0).map_err(|source| map_error("BACKENDS", source))?.0;
+        if let Some(record) = record(&backend) {
+            let retired_at = (record.state == RecordState::Gone).then_some(now_seconds);
+            applied.backends.insert(id, AppliedBackend { record, retired_at });
+        }
+    }
+    Ok(())
+}
+
+/// None for an id that was never given away.
+fn record(backend: &Backend) -> Option<BackendRecord> {
+    if backend.version == 0 {
+        return None;
+    }
+    Some(BackendRecord {
+        address: socket_address(backend),
+        protocol: protocol(backend.protocol)?,
+        node: backend.node,
+        state: match backend.state {
+            backend_state::ACTIVE => RecordState::Active,
+            backend_state::DRAINING => RecordState::Draining,
+            _ => RecordState::Gone,
+        },
+        generation: backend.generation,
+    })
+}
+
+/// The address of a node is the destination of its next hop, known or not.
+fn read_nodes(maps: &Maps, applied: &mut Applied) {
+    for (id, node) in &mut applied.nodes {
+        let v4 = maps.v4.next_hops.get(id, 0).ok().map(|hop| hop.0.destination).filter(|address| address.0 != 0);
+        let v6 = maps.v6.next_hops.get(id, 0).ok().map(|hop| hop.0.destination).filter(|address| address.0 != [0; 4]);
+        node.addresses = NodeAddresses { v4: v4.map(Into::into), v6: v6.map(Into::into) };
+    }
+}
+
+fn read_family<F: lb_common::Family>(
+    maps: &Maps,
+    of: &FamilyMaps<F>,
+    applied: &mut Applied,
+    parts: impl Fn(&F::FrontendKey) -> (IpAddr, u16, u8),
+) -> Result<(), Error> {
+    for entry in of.frontends.iter() {
+        let (key, frontend) = entry.map_err(|source| map_error("FRONTENDS", source))?;
+        let (address, port, number) = parts(&key.0);
+        let (Some(protocol), Some(value)) = (protocol(number), frontend_value(&frontend.0)) else {
+            continue;
+        };
+        applied.frontends.insert(FrontendKey { address, port, protocol }, value);
+        if let Some(extent) = value.extent
+            && !applied.tables.contains_key(&extent.offset)
+            && let Some(slots) = maps.slots.read(extent.offset, extent.length)
+        {
+            let slots: Arc<[u32]> = slots.into_iter().map(|slot| slot & SLOT_BACKEND_MASK).collect();
+            let table = AppliedTable::new(value.service, Family::of(address), extent, slots);
+            applied.tables.insert(extent.offset, table);
+        }
+    }
+    for entry in of.locals.iter() {
+        let (key, id) = entry.map_err(|source| map_error("LOCALS", source))?;
+        let (address, port, number) = parts(&key.0);
+        if let Some(protocol) = protocol(number) {
+            applied.local_backends.insert((SocketAddr::new(address, port), protocol), id);
+        }
+    }
+    Ok(())
+}
+
+/// None for this node's end of the tunnel, which no plan knows of.
+fn frontend_value(frontend: &Frontend) -> Option<FrontendValue> {
+    let kind = match frontend.kind {
+        frontend_kind::LOAD_BALANCER_IP => FrontendKind::LoadBalancerIp,
+        frontend_kind::EXTERNAL_IP => FrontendKind::ExternalIp,
+        frontend_kind::NODE_PORT => FrontendKind::NodePort,
+        frontend_kind::CLUSTER_IP => FrontendKind::ClusterIp,
+        _ => return None,
+    };
+    let extent = Extent { offset: frontend.table_offset, length: frontend.table_length };
+    Some(FrontendValue {
+        service: frontend.service,
+        kind,
+        client_affinity: frontend.flags & frontend_flags::CLIENT_AFFINITY != 0,
+        affinity_timeout_seconds: frontend.affinity_timeout_seconds,
+        extent: (extent.length != 0).then_some(extent),
+    })
+}
+
+fn protocol(number: u8) -> Option<Protocol> {
+    match wire::Protocol(number.into()) {
+        wire::Protocol::TCP => Some(Protocol::Tcp),
+        wire::Protocol::UDP => Some(Protocol::Udp),
+        _ => None,
+    }
+}
+
+fn map_error(name: &str, source: MapError) -> Error {
+    Error::Map { name: name.to_owned(), source }
+}

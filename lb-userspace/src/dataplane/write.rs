@@ -1,0 +1,274 @@
+//! Carrying out a plan's writes, one by one, on the maps.
+
+use std::net::{IpAddr, SocketAddr};
+
+use aya::maps::MapError;
+use lb_common::{
+    Family, V4, V6,
+    family::{Address, Address4, Address6},
+    hash,
+    layout::{
+        Backend, Config, Frontend, MAX_BACKEND_ID, NameKey, NextHop4, NextHop6, THIS_NODE, backend_state,
+        frontend_flags, frontend_kind, name_kind,
+    },
+    wire,
+};
+
+use super::{Error, FamilyMaps, Maps, Pod, names};
+use crate::{
+    model::{FrontendKind, NodeAddresses, Protocol},
+    netlink::{Hop, Target},
+    plan::{Applied, BackendRecord, FrontendValue, RecordState, Write},
+};
+
+/// Carries out one write. `applied` is what is programmed before it.
+///
+/// # Errors
+/// When the kernel refuses, a map is full, or an index is past a map's end. What was programmed stays.
+pub fn write(maps: &mut Maps, write: &Write, applied: &Applied, tunnel_port: u16) -> Result<(), Error> {
+    match write {
+        Write::NameService { id, name } => {
+            let name = names::service(&name.namespace, &name.name, &name.port, name.protocol);
+            set_name(maps, name_kind::SERVICE, *id, name)
+        }
+        Write::NameBackend { id, identity, node_name } => {
+            set_name(maps, name_kind::BACKEND, *id, names::backend(identity, node_name))
+        }
+        Write::Node { id, name, addresses } => {
+            set_name(maps, name_kind::NODE, *id, names::node(name))?;
+            let before = applied.nodes.get(id).map(|node| node.addresses).unwrap_or_default();
+            set_node(maps, *id, *addresses, before, tunnel_port)
+        }
+        Write::Backend { id, backend } => set_backend(maps, *id, backend),
+        Write::LocalBackend { address, protocol, id } => match address.ip() {
+            IpAddr::V4(ip) => insert("LOCALS4", &mut maps.v4.locals, key::<V4>(ip, address.port(), *protocol), *id),
+            IpAddr::V6(ip) => insert("LOCALS6", &mut maps.v6.locals, key::<V6>(ip, address.port(), *protocol), *id),
+        },
+        Write::Table { extent, slots, .. } => maps.slots.write(extent.offset, slots).ok_or_else(|| Error::OutOfRange {
+            name: "SLOTS",
+            what: format!("a table of {} slots at {}", slots.len(), extent.offset),
+        }),
+        Write::Frontend { address, port, protocol, value } => {
+            let frontend = Pod(frontend(value, applied));
+            match *address {
+                IpAddr::V4(ip) => {
+                    insert("FRONTENDS4", &mut maps.v4.frontends, key::<V4>(ip, *port, *protocol), frontend)
+                }
+                IpAddr::V6(ip) => {
+                    insert("FRONTENDS6", &mut maps.v6.frontends, key::<V6>(ip, *port, *protocol), frontend)
+                }
+            }
+        }
+        Write::RemoveFrontend { address, port, protocol } => match *address {
+            IpAddr::V4(ip) => remove("FRONTENDS4", &mut maps.v4.frontends, &key::<V4>(ip, *port, *protocol)),
+            IpAddr::V6(ip) => remove("FRONTENDS6", &mut maps.v6.frontends, &key::<V6>(ip, *port, *protocol)),
+        },
+        Write::RemoveLocalBackend { address, protocol } => match address.ip() {
+            IpAddr::V4(ip) => remove("LOCALS4", &mut maps.v4.locals, &key::<V4>(ip, address.port(), *protocol)),
+            IpAddr::V6(ip) => remove("LOCALS6", &mut maps.v6.locals, &key::<V6>(ip, address.port(), *protocol)),
+        },
+        // The slots stay as they are until another table is written over them.
+        Write::ForgetTable { .. } => Ok(()),
+        Write::RetireBackend { id } => match applied.backends.get(id) {
+            Some(backend) => set_backend(maps, *id, &BackendRecord { state: RecordState::Gone, ..backend.record }),
+            None => Ok(()),
+        },
+        Write::RemoveNode { id } => {
+            let before = applied.nodes.get(id).map(|node| node.addresses).unwrap_or_default();
+            set_node(maps, *id, NodeAddresses::default(), before, tunnel_port)?;
+            remove_name(maps, name_kind::NODE, *id)
+        }
+        Write::ForgetService { id } => remove_name(maps, name_kind::SERVICE, *id),
+        Write::ForgetBackend { id } => remove_name(maps, name_kind::BACKEND, *id),
+    }
+}
+
+/// Sets what both programs must know of the node: the tunnel's port, and how large a segment fits through the tunnel.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn configure(maps: &mut Maps, uplink_mtu: u32, tunnel_port: u16) -> Result<(), Error> {
+    let largest_mss = |overhead: usize, ip_header: usize| {
+        let headers = u32::try_from(overhead + ip_header + wire::TCP_HEADER).unwrap_or(u32::MAX);
+        u16::try_from(uplink_mtu.saturating_sub(headers)).unwrap_or(u16::MAX)
+    };
+    let config = Config {
+        mss4: largest_mss(V4::TUNNEL_OVERHEAD, V4::IP_HEADER),
+        mss6: largest_mss(V6::TUNNEL_OVERHEAD, V6::IP_HEADER),
+        tunnel_port,
+        pad: 0,
+    };
+    maps.config.set(0, Pod(config), 0).map_err(|source| map_error("CONFIG", source))
+}
+
+/// Sets how a node is reached; `None` while that is not known: packets for it are then dropped and counted.
+///
+/// # Errors
+/// When the kernel refuses, or the node's id is past the map's end.
+pub fn set_next_hop(maps: &mut Maps, target: &Target, hop: Option<&Hop>) -> Result<(), Error> {
+    let (device, mtu, ready) = hop.map_or((0, 0, 0), |hop| (hop.device, hop.mtu, 1));
+    let ethernet = hop.map_or([0; 3], |hop| zerocopy::transmute!(hop.ethernet));
+    match (target.source, target.address) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let (source, destination) = (source.into(), destination.into());
+            set_hop(&mut maps.v4, target.node, NextHop4 { source, destination, device, mtu, ready, ethernet })
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let (source, destination) = (source.into(), destination.into());
+            set_hop(&mut maps.v6, target.node, NextHop6 { source, destination, device, mtu, ready, ethernet })
+        }
+        // The tunnel's ends are of one family by construction.
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => Ok(()),
+    }
+}
+
+fn set_hop<F: Family>(maps: &mut FamilyMaps<F>, node: u32, hop: F::NextHop) -> Result<(), Error> {
+    maps.next_hops.set(node, Pod(hop), 0).map_err(|source| map_error("NEXT_HOPS", source))
+}
+
+/// Makes a node's addresses known: this node's own as ends of the tunnel, another's as ends that packets may come from.
+fn set_node(
+    maps: &mut Maps,
+    id: u32,
+    now: NodeAddresses,
+    before: NodeAddresses,
+    tunnel_port: u16,
+) -> Result<(), Error> {
+    // The next hop last: reading back takes the address from it, and so finds the node only when all of it is there.
+    if now.v4 != before.v4 {
+        let (now, before) = (now.v4.map(Address4::from), before.v4.map(Address4::from));
+        set_node_address(&mut maps.v4, id, now, before, tunnel_port)?;
+        let destination = now.unwrap_or_default();
+        set_hop(&mut maps.v4, id, NextHop4 { destination, ..NextHop4::default() })?;
+    }
+    if now.v6 != before.v6 {
+        let (now, before) = (now.v6.map(Address6::from), before.v6.map(Address6::from));
+        set_node_address(&mut maps.v6, id, now, before, tunnel_port)?;
+        let destination = now.unwrap_or_default();
+        set_hop(&mut maps.v6, id, NextHop6 { destination, ..NextHop6::default() })?;
+    }
+    Ok(())
+}
+
+fn set_node_address<F: Family>(
+    maps: &mut FamilyMaps<F>,
+    id: u32,
+    now: Option<F::Address>,
+    before: Option<F::Address>,
+    tunnel_port: u16,
+) -> Result<(), Error> {
+    let tunnel_key = |address| Pod(F::frontend_key(address, tunnel_port, wire::Protocol::UDP));
+    if let Some(address) = now {
+        if id == THIS_NODE {
+            let tunnel = Frontend { kind: frontend_kind::TUNNEL, ..Frontend::default() };
+            insert("FRONTENDS", &mut maps.frontends, tunnel_key(address), Pod(tunnel))?;
+        } else {
+            insert("PEERS", &mut maps.peers, Pod(address), id)?;
+        }
+    }
+    match before.filter(|address| now != Some(*address)) {
+        Some(address) if id == THIS_NODE => remove("FRONTENDS", &mut maps.frontends, &tunnel_key(address)),
+        // Another node may have taken the address over meanwhile.
+        Some(address) if maps.peers.get(&Pod(address), 0).is_ok_and(|holder| holder == id) => {
+            remove("PEERS", &mut maps.peers, &Pod(address))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn set_backend(maps: &mut Maps, id: u32, record: &BackendRecord) -> Result<(), Error> {
+    if id > MAX_BACKEND_ID {
+        return Err(Error::OutOfRange { name: "BACKENDS", what: format!("backend {id}") });
+    }
+    let (address, version) = match record.address.ip() {
+        IpAddr::V4(ip) => (Address4::from(ip).to_words(), 4),
+        IpAddr::V6(ip) => (Address6::from(ip).to_words(), 6),
+    };
+    let backend = Backend {
+        address,
+        port: record.address.port(),
+        protocol: protocol(record.protocol).0 as u8,
+        state: match record.state {
+            RecordState::Active => backend_state::ACTIVE,
+            RecordState::Draining => backend_state::DRAINING,
+            RecordState::Gone => backend_state::GONE,
+        },
+        node: record.node,
+        generation: record.generation,
+        version,
+    };
+    maps.backends.set(id, Pod(backend), 0).map_err(|source| map_error("BACKENDS", source))
+}
+
+fn frontend(value: &FrontendValue, applied: &Applied) -> Frontend {
+    let service = applied.services.get(&value.service);
+    Frontend {
+        kind: match value.kind {
+            FrontendKind::LoadBalancerIp => frontend_kind::LOAD_BALANCER_IP,
+            FrontendKind::ExternalIp => frontend_kind::EXTERNAL_IP,
+            FrontendKind::NodePort => frontend_kind::NODE_PORT,
+            FrontendKind::ClusterIp => frontend_kind::CLUSTER_IP,
+        },
+        flags: if value.client_affinity { frontend_flags::CLIENT_AFFINITY } else { 0 },
+        pad: 0,
+        service: value.service,
+        service_hash: service.map_or(0, |name| hash::service(&name.namespace, &name.name)),
+        table_offset: value.extent.map_or(0, |extent| extent.offset),
+        table_length: value.extent.map_or(0, |extent| extent.length),
+        affinity_timeout_seconds: value.affinity_timeout_seconds,
+    }
+}
+
+fn key<F: Family>(ip: impl Into<F::Address>, port: u16, of: Protocol) -> Pod<F::FrontendKey> {
+    Pod(F::frontend_key(ip.into(), port, protocol(of)))
+}
+
+fn protocol(protocol: Protocol) -> wire::Protocol {
+    match protocol {
+        Protocol::Tcp => wire::Protocol::TCP,
+        Protocol::Udp => wire::Protocol::UDP,
+    }
+}
+
+fn set_name(maps: &mut Maps, kind: u32, id: u32, name: lb_common::layout::Name) -> Result<(), Error> {
+    insert("NAMES", &mut maps.names, Pod(NameKey { kind, id }), Pod(name))
+}
+
+fn remove_name(maps: &mut Maps, kind: u32, id: u32) -> Result<(), Error> {
+    remove("NAMES", &mut maps.names, &Pod(NameKey { kind, id }))
+}
+
+fn insert<K: aya::Pod, V: aya::Pod>(
+    name: &str,
+    map: &mut aya::maps::HashMap<aya::maps::MapData, K, V>,
+    key: K,
+    value: V,
+) -> Result<(), Error> {
+    map.insert(key, value, 0).map_err(|source| map_error(name, source))
+}
+
+/// What is not there is removed.
+fn remove<K: aya::Pod, V: aya::Pod>(
+    name: &str,
+    map: &mut aya::maps::HashMap<aya::maps::MapData, K, V>,
+    key: &K,
+) -> Result<(), Error> {
+    match map.remove(key) {
+        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Err(source) => Err(map_error(name, source)),
+    }
+}
+
+fn map_error(name: &str, source: MapError) -> Error {
+    Error::Map { name: name.to_owned(), source }
+}
+
+/// Where a backend listens, from its record.
+pub(super) fn socket_address(backend: &Backend) -> SocketAddr {
+    let ip = match backend.version {
+        6 => IpAddr::V6(Address6::from_words(backend.address).into()),
+        _ => IpAddr::V4(Address4::from_words(backend.address).into()),
+    };
+    SocketAddr::new(ip, backend.port)
+}

@@ -1,0 +1,340 @@
+//! `limpet describe service`: one Service with all that belongs to it, and its problems.
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+use super::{
+    Said, client,
+    client::Error as Unreachable,
+    get,
+    output::{self, NOTHING_THERE, percent},
+    services::FrontendCell,
+    state::{BackendState, Extent, ServicePort, State},
+    status::problem_table,
+    suggest,
+};
+use crate::{
+    api::AgentStatus,
+    cli::{DescribeOptions, Format, OutputOptions, Places, Scope, Subject},
+    model::Family,
+    source::Problem,
+};
+
+/// A Service.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ServiceDescription {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its ports.
+    pub ports: Vec<PortDescription>,
+    /// Its problems and those of its EndpointSlices; none when the agent could not be asked.
+    pub problems: Option<Vec<Problem>>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PortDescription {
+    /// Its name; empty for the only port of a Service.
+    pub port: String,
+    /// `TCP` or `UDP`.
+    pub protocol: String,
+    /// `None` or `ClientIP`.
+    pub affinity: &'static str,
+    /// How long a client stays with its backend.
+    pub affinity_timeout_seconds: Option<u32>,
+    /// Where it is reached.
+    pub frontends: Vec<FrontendCell>,
+    /// Its lookup tables, one for each family.
+    pub tables: Vec<TableDescription>,
+    /// Its backends.
+    pub backends: Vec<BackendDescription>,
+}
+
+/// A lookup table.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TableDescription {
+    /// The family of its backends.
+    pub family: Family,
+    /// How long it is.
+    pub slots: u32,
+    /// Backends in it.
+    pub backends: usize,
+    /// What each would have if all had the same, from 0 to 1.
+    pub fair_share: f64,
+}
+
+/// A backend of one port.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BackendDescription {
+    /// `namespace/name` of the Pod, or its address and port.
+    pub name: String,
+    /// Where it listens.
+    pub address: std::net::SocketAddr,
+    /// The node that it is on.
+    pub node: Option<String>,
+    /// Whether it takes flows.
+    pub state: BackendState,
+    /// The slots of the lookup table that name it.
+    pub slots: u32,
+    /// The part of the table, from 0 to 1.
+    pub share: f64,
+    /// What it would have if all had the same, from 0 to 1.
+    pub fair_share: f64,
+}
+
+/// Carries the command out.
+///
+/// # Errors
+/// When the maps cannot be read, or there is no such Service.
+pub fn run(options: &DescribeOptions, places: &Places) -> Result<Said> {
+    let Subject::Service { service } = &options.subject;
+    let scope = Scope { namespace: options.namespace.clone(), all_namespaces: false }.narrowed_to(service)?;
+    let state = get::state(places)?;
+    let agent = client::status(&places.socket);
+    let namespace = scope.namespace().unwrap_or_default();
+    let Some(description) = describe(&state, namespace, &service.name, &agent) else {
+        bail!(suggest::no_such_service(&state, service, &scope));
+    };
+    let text = match options.output.format {
+        Format::Json => output::json(&description)?,
+        Format::Table | Format::Wide => to_text(&description, &options.output),
+    };
+    Ok(Said { text, notes: get::note_on_agent(&agent).into_iter().collect(), unwell: false })
+}
+
+/// The Service with this name; none when it is not programmed.
+fn describe(
+    state: &State,
+    namespace: &str,
+    name: &str,
+    agent: &Result<AgentStatus, Unreachable>,
+) -> Option<ServiceDescription> {
+    let is_meant = |port: &&ServicePort| port.namespace == namespace && port.name == name;
+    let mut ports: Vec<(u32, &ServicePort)> =
+        state.services.iter().map(|(id, port)| (*id, port)).filter(|(_, port)| is_meant(port)).collect();
+    ports.sort_by_key(|(_, port)| *port);
+    let agent = agent.as_ref().ok();
+    (!ports.is_empty()).then(|| ServiceDescription {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        ports: ports.into_iter().map(|(id, port)| describe_port(state, id, port)).collect(),
+        problems: agent.map(|agent| problems_of(&agent.problems, namespace, name)),
+    })
+}
+
+fn describe_port(state: &State, id: u32, port: &ServicePort) -> PortDescription {
+    let frontends = state.frontends_by_service().remove(&id).unwrap_or_default();
+    let timeout = frontends.iter().find_map(|frontend| frontend.affinity_timeout_seconds);
+    let tables = state.tables_by_service().remove(&id).unwrap_or_default();
+    let table = |(extent, family): (&Extent, &Family)| {
+        let backends = state.tables.get(extent).map_or(0, |table| table.len());
+        let fair_share = if backends == 0 { 0.0 } else { 1.0 / backends as f64 };
+        TableDescription { family: *family, slots: extent.length, backends, fair_share }
+    };
+    let described: Vec<TableDescription> = tables.iter().map(table).collect();
+    let members = state.backends_by_service().remove(&id).unwrap_or_default();
+    let backend = |backend_id: u32| {
+        let backend = state.backends.get(&backend_id)?;
+        let in_tables = tables.keys().zip(&described);
+        let found = in_tables.filter_map(|(extent, table)| Some((state.tables.get(extent)?.get(&backend_id)?, table)));
+        let (slots, share, fair_share) = found.last().map_or((0, 0.0, 0.0), |(slots, table)| {
+            (*slots, f64::from(*slots) / f64::from(table.slots.max(1)), table.fair_share)
+        });
+        Some(BackendDescription {
+            name: backend.name(),
+            address: backend.address,
+            node: backend.node.clone(),
+            state: backend.state,
+            slots,
+            share,
+            fair_share,
+        })
+    };
+    let mut backends: Vec<BackendDescription> = members.into_iter().filter_map(backend).collect();
+    backends.sort_by(|one, other| (&one.name, one.address).cmp(&(&other.name, other.address)));
+    PortDescription {
+        port: port.port.clone(),
+        protocol: port.protocol.clone(),
+        affinity: if timeout.is_some() { "ClientIP" } else { "None" },
+        affinity_timeout_seconds: timeout,
+        frontends: frontends.into_iter().map(FrontendCell::new).collect(),
+        tables: described,
+        backends,
+    }
+}
+
+/// The Service's own problems and those of its EndpointSlices, which are named after it: its name, a dash, and five
+/// or more characters without one.
+fn problems_of(problems: &[Problem], namespace: &str, name: &str) -> Vec<Problem> {
+    let service = format!("Service {namespace}/{name}");
+    let slice = format!("EndpointSlice {namespace}/{name}");
+    let is_own = |object: &str| match object.strip_prefix(&slice) {
+        Some("") => true,
+        Some(rest) => rest.strip_prefix('-').is_some_and(|suffix| !suffix.contains('-')),
+        None => object == service,
+    };
+    problems.iter().filter(|problem| problem.object.as_deref().is_some_and(is_own)).cloned().collect()
+}
+
+fn to_text(service: &ServiceDescription, options: &OutputOptions) -> String {
+    let mut text = String::new();
+    text += &format!("Name:       {}\nNamespace:  {}\n", service.name, service.namespace);
+    for port in &service.ports {
+        text += &port_text(port, options);
+    }
+    match service.problems.as_deref() {
+        None => text += "\nProblems:   unknown: only the agent knows them\n",
+        Some([]) => text += "\nProblems:   none\n",
+        Some(problems) => {
+            text += "\nProblems:\n";
+            text += &indented(&problem_table(problems, options));
+        }
+    }
+    text
+}
+
+fn port_text(port: &PortDescription, options: &OutputOptions) -> String {
+    let name = if port.port.is_empty() { "(without a name)" } else { &port.port };
+    let affinity = match port.affinity_timeout_seconds {
+        Some(seconds) => format!("{} (for {seconds} s after the last new connection)", port.affinity),
+        None => port.affinity.to_owned(),
+    };
+    let table = |table: &TableDescription| {
+        let TableDescription { family, slots, backends, fair_share } = table;
+        format!("{family}, {slots} slots for {backends} backends, fair share {}", percent(*fair_share))
+    };
+    let mut tables: Vec<String> = port.tables.iter().map(table).collect();
+    if tables.is_empty() {
+        tables.push("none: no usable backend, packets are dropped as `no-backend`".to_owned());
+    }
+    let mut text = format!("\nPort:       {name} {}\n  Affinity:   {affinity}\n", port.protocol);
+    for table in tables {
+        text += &format!("  Table:      {table}\n");
+    }
+    text += &format!("  Frontends:  {}\n", port.frontends.len());
+    let frontends = port.frontends.iter().map(|frontend| {
+        vec![frontend.kind.to_string(), std::net::SocketAddr::new(frontend.address, frontend.port).to_string()]
+    });
+    text += &block(&["KIND", "ADDRESS"], frontends.collect(), options);
+    text += &format!("  Backends:   {}\n", port.backends.len());
+    let backends = port.backends.iter().map(|backend| {
+        vec![
+            backend.name.clone(),
+            backend.address.to_string(),
+            backend.node.clone().unwrap_or_else(|| NOTHING_THERE.to_owned()),
+            backend.state.to_string(),
+            backend.slots.to_string(),
+            percent(backend.share),
+            percent(backend.fair_share),
+        ]
+    });
+    let header = ["NAME", "ADDRESS", "NODE", "STATE", "SLOTS", "SHARE", "FAIR"];
+    text + &block(&header, backends.collect(), options)
+}
+
+fn block(header: &[&str], rows: Vec<Vec<String>>, options: &OutputOptions) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    indented(&indented(&output::table(if options.no_headers { &[] } else { header }, rows)))
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{super::state::sample, *};
+
+    fn nobody() -> Result<AgentStatus, Unreachable> {
+        Err(Unreachable::NoSocket { path: "/s".into() })
+    }
+
+    #[test]
+    fn text_of_a_service_with_backends() {
+        let service = describe(&sample::state(), "default", "web", &nobody()).unwrap();
+        let expected = "\
+Name:       web
+Namespace:  default
+
+Port:       http TCP
+  Affinity:   None
+  Table:      IPv4, 251 slots for 2 backends, fair share 50.0%
+  Frontends:  2
+    KIND            ADDRESS
+    LoadBalancerIP  203.0.113.10:80
+    NodePort        10.0.0.1:30080
+  Backends:   3
+    NAME           ADDRESS         NODE  STATE     SLOTS  SHARE  FAIR
+    default/web-0  10.1.0.10:8080  n1    active    126    50.2%  50.0%
+    default/web-1  10.1.1.10:8080  n2    active    125    49.8%  50.0%
+    default/web-2  10.1.1.11:8080  n2    draining  0      0.0%   0.0%
+
+Problems:   unknown: only the agent knows them
+";
+        assert_eq!(to_text(&service, &OutputOptions::default()), expected);
+    }
+
+    #[test]
+    fn text_of_a_service_without_backends() {
+        let mut service = describe(&sample::state(), "shop", "cart", &nobody()).unwrap();
+        service.problems = Some(vec![Problem::error("e").about("Service shop/cart")]);
+        let expected = "\
+Name:       cart
+Namespace:  shop
+
+Port:       (without a name) UDP
+  Affinity:   ClientIP (for 10800 s after the last new connection)
+  Table:      none: no usable backend, packets are dropped as `no-backend`
+  Frontends:  1
+    KIND        ADDRESS
+    ExternalIP  [2001:db8::20]:53
+  Backends:   0
+
+Problems:
+  SEVERITY  OBJECT             FIELD  FILE  PROBLEM
+  error     Service shop/cart  -      -     e
+";
+        assert_eq!(to_text(&service, &OutputOptions::default()), expected);
+    }
+
+    #[test]
+    fn json_is_complete() {
+        let service = describe(&sample::state(), "default", "web", &nobody()).unwrap();
+        let value = serde_json::to_value(service).unwrap();
+        assert_eq!(value["problems"], json!(null));
+        let port = &value["ports"][0];
+        assert_eq!(port["tables"], json!([{"family": "IPv4", "slots": 251, "backends": 2, "fair_share": 0.5}]));
+        let expected = json!({
+            "name": "default/web-0", "address": "10.1.0.10:8080", "node": "n1", "state": "active",
+            "slots": 126, "share": 126.0 / 251.0, "fair_share": 0.5,
+        });
+        assert_eq!(port["backends"][0], expected);
+    }
+
+    #[test]
+    fn problems_are_those_of_the_service_and_its_slices() {
+        let objects = [
+            ("Service default/web", true),
+            ("EndpointSlice default/web", true),
+            ("EndpointSlice default/web-x7k2p", true),
+            ("EndpointSlice default/web-admin-x7k2p", false),
+            ("Service default/web-admin", false),
+            ("Service shop/web", false),
+        ];
+        for (object, expected) in objects {
+            let problems = [Problem::warning("w").about(object)];
+            assert_eq!(!problems_of(&problems, "default", "web").is_empty(), expected, "{object}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_programmed_is_none() {
+        assert_eq!(describe(&sample::state(), "shop", "web", &nobody()), None);
+    }
+}

@@ -1,0 +1,112 @@
+//! `limpet detach`: everything of Limpet off this node.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use super::{Said, client};
+use crate::{
+    cli::{DetachOptions, Places},
+    dataplane::{Error, Pins},
+};
+
+/// Carries the command out.
+///
+/// # Errors
+/// When an agent runs, or something cannot be removed.
+pub fn run(options: &DetachOptions, places: &Places) -> Result<Said> {
+    if !options.force {
+        refuse_while_alive(&places.socket)?;
+    }
+    let root = &places.pin_dir;
+    if root.exists() && statfs(root).is_ok_and(|fs| fs.filesystem_type() != BPF_FS_MAGIC) {
+        // A slip in --pin-dir must not cost anybody's files.
+        return Err(Error::NoBpffs { path: root.clone() }.into());
+    }
+    let removed = Pins::new(root).remove()?;
+    Ok(Said::text(report(root, &removed)))
+}
+
+fn refuse_while_alive(socket: &Path) -> Result<()> {
+    match client::status(socket) {
+        Ok(agent) => bail!(
+            "an agent runs on node {} (process {}) and would put everything back; stop it first, or say --force",
+            agent.node,
+            agent.pid
+        ),
+        Err(error) if error.says_dead() => Ok(()),
+        Err(error) => bail!("{}; make sure that none runs, or say --force", error.sentence()),
+    }
+}
+
+fn report(root: &Path, removed: &[String]) -> String {
+    if removed.is_empty() {
+        return format!("nothing is pinned in {}: nothing to remove\n", root.display());
+    }
+    let of = |kind: &str| removed.iter().filter_map(|name| name.strip_prefix(kind)).collect::<Vec<_>>();
+    let (links, maps) = (of("links/"), of("maps/"));
+    format!(
+        "removed {} links: {}\nremoved {} maps: {}\nnothing is left in {}\n",
+        links.len(),
+        words(&links),
+        maps.len(),
+        words(&maps),
+        root.display()
+    )
+}
+
+fn words(names: &[&str]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(root: &Path) -> (DetachOptions, Places) {
+        (
+            DetachOptions { force: false },
+            Places { pin_dir: root.join("pins"), socket: root.join("agent.sock") },
+        )
+    }
+
+    #[test]
+    fn nothing_there_is_no_failure() {
+        let directory = tempfile::tempdir().unwrap();
+        let (options, places) = options(directory.path());
+        let said = run(&options, &places).unwrap();
+        assert!(said.text.contains("nothing to remove") && !said.unwell, "{said:?}");
+    }
+
+    #[test]
+    fn files_of_others_are_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let (options, places) = options(directory.path());
+        let file = places.pin_dir.join("v1/maps/precious");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "data").unwrap();
+        assert!(run(&options, &places).unwrap_err().to_string().contains("not on a BPF file system"));
+        assert!(file.exists());
+    }
+
+    #[test]
+    fn whoever_listens_is_not_detached_from() {
+        let directory = tempfile::tempdir().unwrap();
+        let (options, places) = options(directory.path());
+        let _listener = std::os::unix::net::UnixListener::bind(&places.socket).unwrap();
+        assert!(run(&options, &places).unwrap_err().to_string().contains("--force"));
+        assert!(run(&DetachOptions { force: true }, &places).is_ok());
+    }
+
+    #[test]
+    fn says_what_is_gone() {
+        let removed = ["links/tcx-egress-eth0", "links/xdp-native-eth0", "maps/CONFIG"].map(str::to_owned);
+        let expected = "\
+removed 2 links: tcx-egress-eth0 xdp-native-eth0
+removed 1 maps: CONFIG
+nothing is left in /pins
+";
+        assert_eq!(report(Path::new("/pins"), &removed), expected);
+    }
+}

@@ -1,0 +1,217 @@
+//! Rows of `limpet get services`: one for each Service port.
+
+use serde::Serialize;
+
+use super::{
+    output::{NOTHING_THERE, Row, list, or_nothing},
+    state::{BackendState, Frontend, FrontendKind, State},
+};
+use crate::{
+    cli::Scope,
+    model::Family,
+};
+
+/// A Service port.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ServiceRow {
+    /// The Service's namespace.
+    pub namespace: String,
+    /// The Service's name.
+    pub name: String,
+    /// The port's name; empty for the only port of a Service.
+    pub port: String,
+    /// `TCP` or `UDP`.
+    pub protocol: String,
+    /// `None` or `ClientIP`.
+    pub affinity: &'static str,
+    /// How long a client stays with its backend.
+    pub affinity_timeout_seconds: Option<u32>,
+    /// Where it is reached.
+    pub frontends: Vec<FrontendCell>,
+    /// How many backends it has.
+    pub backends: BackendCount,
+    /// Its lookup tables.
+    pub tables: Vec<TableCell>,
+}
+
+/// A frontend, in a row.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct FrontendCell {
+    /// Where the address comes from.
+    pub kind: FrontendKind,
+    /// The address.
+    pub address: std::net::IpAddr,
+    /// The port.
+    pub port: u16,
+}
+
+/// Backends by what they take.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct BackendCount {
+    /// Those that take new flows.
+    pub active: usize,
+    /// Those that keep the flows that they have.
+    pub draining: usize,
+}
+
+/// A lookup table, in a row.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct TableCell {
+    /// The family of its backends.
+    pub family: Family,
+    /// How long it is.
+    pub slots: u32,
+}
+
+impl FrontendCell {
+    /// The frontend as a row has it.
+    pub fn new(frontend: &Frontend) -> Self {
+        Self { kind: frontend.kind, address: frontend.address.ip(), port: frontend.address.port() }
+    }
+
+    fn socket(&self) -> std::net::SocketAddr {
+        (self.address, self.port).into()
+    }
+}
+
+/// The Service ports of the namespaces that are meant, sorted.
+pub fn rows(state: &State, scope: &Scope) -> Vec<ServiceRow> {
+    let frontends = state.frontends_by_service();
+    let backends = state.backends_by_service();
+    let tables = state.tables_by_service();
+    let mut rows: Vec<_> = frontends
+        .keys()
+        .chain(state.services.keys())
+        .collect::<std::collections::BTreeSet<_>>()
+        .into_iter()
+        .map(|id| (id, state.service(*id)))
+        .filter(|(_, service)| scope.covers(&service.namespace))
+        .collect();
+    rows.sort_by(|(_, one), (_, other)| one.cmp(other));
+    let row = |(id, service): (&u32, super::state::ServicePort)| {
+        let frontends = frontends.get(id).map(Vec::as_slice).unwrap_or_default();
+        let timeout = frontends.iter().find_map(|frontend| frontend.affinity_timeout_seconds);
+        let states = backends.get(id).into_iter().flatten().filter_map(|id| state.backends.get(id));
+        let count = |wanted| states.clone().filter(|backend| backend.state == wanted).count();
+        let tables = tables.get(id).into_iter().flatten();
+        ServiceRow {
+            namespace: service.namespace,
+            name: service.name,
+            port: service.port,
+            protocol: service.protocol,
+            affinity: if timeout.is_some() { "ClientIP" } else { "None" },
+            affinity_timeout_seconds: timeout,
+            frontends: frontends.iter().map(|frontend| FrontendCell::new(frontend)).collect(),
+            backends: BackendCount { active: count(BackendState::Active), draining: count(BackendState::Draining) },
+            tables: tables.map(|(extent, family)| TableCell { family: *family, slots: extent.length }).collect(),
+        }
+    };
+    rows.into_iter().map(row).collect()
+}
+
+/// The first frontend, and how many more there are.
+fn short(frontends: &[FrontendCell]) -> String {
+    match frontends {
+        [] => NOTHING_THERE.to_owned(),
+        [only] => only.socket().to_string(),
+        [first, more @ ..] => format!("{} + {} more", first.socket(), more.len()),
+    }
+}
+
+impl Row for ServiceRow {
+    fn header(wide: bool) -> Vec<&'static str> {
+        let mut header = vec!["NAMESPACE", "NAME", "PORT", "PROTOCOL", "AFFINITY", "FRONTENDS", "BACKENDS"];
+        if wide {
+            header.push("SLOTS");
+        }
+        header
+    }
+
+    fn cells(&self, wide: bool) -> Vec<String> {
+        let affinity = match self.affinity_timeout_seconds {
+            Some(seconds) if wide => format!("{} {seconds}s", self.affinity),
+            _ => self.affinity.to_owned(),
+        };
+        let every = || list(self.frontends.iter().map(|frontend| format!("{} {}", frontend.kind, frontend.socket())));
+        let mut cells = vec![
+            self.namespace.clone(),
+            self.name.clone(),
+            or_nothing(&self.port),
+            self.protocol.clone(),
+            affinity,
+            if wide { every() } else { short(&self.frontends) },
+            format!("{}/{}", self.backends.active, self.backends.draining),
+        ];
+        if wide {
+            cells.push(list(self.tables.iter().map(|table| format!("{} {}", table.family, table.slots))));
+        }
+        cells
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{
+        super::{output, state::sample},
+        *,
+    };
+    use crate::cli::{Format, OutputOptions};
+
+    fn all() -> Scope {
+        Scope { namespace: None, all_namespaces: true }
+    }
+
+    fn print(format: Format) -> String {
+        output::rows(&rows(&sample::state(), &all()), &OutputOptions { format, no_headers: false }).unwrap()
+    }
+
+    #[test]
+    fn table() {
+        let expected = "\
+NAMESPACE  NAME  PORT  PROTOCOL  AFFINITY  FRONTENDS                 BACKENDS
+default    web   http  TCP       None      203.0.113.10:80 + 1 more  2/1
+shop       cart  -     UDP       ClientIP  [2001:db8::20]:53         0/0
+";
+        assert_eq!(print(Format::Table), expected);
+    }
+
+    #[test]
+    fn wide() {
+        let expected = [
+            "NAMESPACE  NAME  PORT  PROTOCOL  AFFINITY         FRONTENDS                                               \
+             BACKENDS  SLOTS",
+            "default    web   http  TCP       None             LoadBalancerIP 203.0.113.10:80,NodePort 10.0.0.1:30080  \
+             2/1       IPv4 251",
+            "shop       cart  -     UDP       ClientIP 10800s  ExternalIP [2001:db8::20]:53                            \
+             0/0       -",
+        ];
+        assert_eq!(print(Format::Wide).lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn json_is_complete() {
+        let value = serde_json::to_value(rows(&sample::state(), &all())).unwrap();
+        let web = json!({
+            "namespace": "default", "name": "web", "port": "http", "protocol": "TCP",
+            "affinity": "None", "affinity_timeout_seconds": null,
+            "frontends": [
+                {"kind": "LoadBalancerIP", "address": "203.0.113.10", "port": 80},
+                {"kind": "NodePort", "address": "10.0.0.1", "port": 30080},
+            ],
+            "backends": {"active": 2, "draining": 1},
+            "tables": [{"family": "IPv4", "slots": 251}],
+        });
+        assert_eq!(value[0], web);
+        assert_eq!(value[1]["affinity_timeout_seconds"], json!(10_800));
+    }
+
+    #[test]
+    fn only_the_namespaces_that_are_meant() {
+        let names = |scope: &Scope| rows(&sample::state(), scope).into_iter().map(|row| row.name).collect::<Vec<_>>();
+        assert_eq!(names(&Scope::default()), ["web"]);
+        assert_eq!(names(&Scope { namespace: Some("shop".to_owned()), all_namespaces: false }), ["cart"]);
+        assert_eq!(names(&all()), ["web", "cart"]);
+    }
+}

@@ -1,0 +1,243 @@
+//! The model's vocabulary: Service ports, frontends, backends.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use serde::Serialize;
+
+/// What the model must know of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// This node's name, as in `nodeName` of an endpoint.
+    pub node: String,
+    /// UDP port of the tunnel between nodes, which no frontend may take on this node's addresses.
+    pub tunnel_port: u16,
+}
+
+/// What should be programmed on one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// The Service ports with all that belongs to them.
+    pub services: BTreeMap<ServicePortName, ServicePort>,
+    /// All nodes, this one included if its object is known.
+    pub nodes: BTreeMap<String, NodeAddresses>,
+    /// This node's name.
+    pub node: String,
+    /// Whether what is not here is really gone.
+    pub complete: bool,
+}
+
+/// One port of one Service: the unit that is balanced. Shown as `namespace/name:port/TCP`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ServicePortName {
+    /// The Service's namespace.
+    pub namespace: String,
+    /// The Service's name.
+    pub name: String,
+    /// The port's name; empty for the only port of a Service.
+    pub port: String,
+    /// The port's protocol.
+    pub protocol: Protocol,
+}
+
+impl fmt::Display for ServicePortName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, name, port, protocol } = self;
+        write!(f, "{namespace}/{name}:{port}/{protocol}")
+    }
+}
+
+/// A transport protocol that is balanced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Protocol {
+    /// TCP.
+    #[serde(rename = "TCP")]
+    Tcp,
+    /// UDP.
+    #[serde(rename = "UDP")]
+    Udp,
+}
+
+impl Protocol {
+    /// Kubernetes' word; absent means TCP. None for what is not balanced.
+    #[must_use]
+    pub fn from_kubernetes(word: Option<&str>) -> Option<Self> {
+        match word {
+            None | Some("" | "TCP") => Some(Self::Tcp),
+            Some("UDP") => Some(Self::Udp),
+            Some(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        })
+    }
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Family {
+    /// IPv4.
+    #[serde(rename = "IPv4")]
+    V4,
+    /// IPv6.
+    #[serde(rename = "IPv6")]
+    V6,
+}
+
+impl Family {
+    /// Both families.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// The family of an address.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}
+
+/// A Service port with its frontends and backends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Whether clients stay where they are.
+    pub affinity: Affinity,
+    /// Which endpoints outside traffic may reach.
+    pub external_policy: TrafficPolicy,
+    /// The addresses under which it is reached, sorted.
+    pub frontends: Vec<Frontend>,
+    /// All endpoints that a slice lists and that can be reached, sorted by address. No address is
+    /// there twice.
+    pub backends: Vec<Backend>,
+    /// Which of them the tables are built from.
+    pub pools: Pools,
+}
+
+/// Indexes into [`ServicePort::backends`], for each family in the order of identities, each
+/// identity once. Empty where no endpoint is usable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pools {
+    /// For IPv4.
+    pub v4: Vec<usize>,
+    /// For IPv6.
+    pub v6: Vec<usize>,
+}
+
+impl Pools {
+    /// The pool of a family.
+    #[must_use]
+    pub fn of(&self, family: Family) -> &[usize] {
+        match family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
+        }
+    }
+}
+
+/// `sessionAffinity`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Affinity {
+    /// A client's connections spread.
+    #[default]
+    None,
+    /// A client stays with its backend.
+    ClientIp {
+        /// For so long after its last new connection.
+        timeout_seconds: u32,
+    },
+}
+
+/// `externalTrafficPolicy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum TrafficPolicy {
+    /// All endpoints.
+    #[default]
+    Cluster,
+    /// Those on this node.
+    Local,
+}
+
+/// Where a Service port is reached from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Frontend {
+    /// The address.
+    pub address: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// Where the address comes from.
+    pub kind: FrontendKind,
+}
+
+/// Where a frontend's address comes from. If an address has several origins, the first counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum FrontendKind {
+    /// `status.loadBalancer.ingress[].ip`.
+    LoadBalancerIp,
+    /// `spec.externalIPs[]`.
+    ExternalIp,
+    /// `spec.ports[].nodePort` on this node's addresses.
+    NodePort,
+    /// `spec.clusterIPs[]`; not produced, for only outside traffic is balanced.
+    ClusterIp,
+}
+
+/// An endpoint that a slice lists.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Backend {
+    /// `namespace/name` of the Pod, or the address and port where no Pod is named.
+    pub identity: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// The node that it is on. In [`Desired`] always one of its nodes.
+    pub node: Option<String>,
+    /// Whether it takes new flows.
+    pub state: BackendState,
+}
+
+/// Whether a backend takes new flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum BackendState {
+    /// It does.
+    Active,
+    /// It keeps those that it has.
+    Draining,
+}
+
+/// The addresses under which a node's tunnel is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct NodeAddresses {
+    /// First `InternalIP` of IPv4.
+    pub v4: Option<Ipv4Addr>,
+    /// First `InternalIP` of IPv6.
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl NodeAddresses {
+    /// Whether there is an address of this family.
+    #[must_use]
+    pub fn has(&self, family: Family) -> bool {
+        match family {
+            Family::V4 => self.v4.is_some(),
+            Family::V6 => self.v6.is_some(),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What is programmed, in ids; and what a write makes of it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::types::{BackendRecord, Extent, FrontendKey, FrontendValue, RecordState, Write};
+use super::{GRACE_SECONDS, TABLE_GRACE_SECONDS};
+use crate::model::{Family, NodeAddresses, Protocol, ServicePortName, maglev};
+
+/// What is programmed. Everything in it can be read back from the maps.
+///
+/// After reading back, what cannot be known is taken at its safest: `retired_at` of records that
+/// are Gone is the time of reading (`None` says that they have been so for long).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Applied {
+    /// Service ids and what they stand for.
+    pub services: BTreeMap<u32, ServicePortName>,
+    /// Backend ids and the identities that they stand for.
+    pub backend_names: BTreeMap<u32, String>,
+    /// Backend ids with their records, those that are Gone included, for their generations.
+    pub backends: BTreeMap<u32, AppliedBackend>,
+    /// Node ids; 0 is this node.
+    pub nodes: BTreeMap<u32, AppliedNode>,
+    /// The frontends.
+    pub frontends: BTreeMap<FrontendKey, FrontendValue>,
+    /// The tables by their first slot. For a moment a Service port and family may have two.
+    pub tables: BTreeMap<u32, AppliedTable>,
+    /// The backends on this node by address.
+    pub local_backends: BTreeMap<(SocketAddr, Protocol), u32>,
+    /// Service ids that were forgotten, with the time; not to be used for [`GRACE_SECONDS`].
+    pub cooling_services: BTreeMap<u32, u64>,
+    /// Node ids that were removed, with the time; not to be used for [`GRACE_SECONDS`].
+    pub cooling_nodes: BTreeMap<u32, u64>,
+    /// Extents that were forgotten, with the time; not to be used for [`TABLE_GRACE_SECONDS`].
+    pub cooling_extents: BTreeMap<Extent, u64>,
+}
+
+/// A backend's record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppliedBackend {
+    /// The record.
+    pub record: BackendRecord,
+    /// Since when it is Gone.
+    pub retired_at: Option<u64>,
+}
+
+/// A node's name and addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedNode {
+    /// Its name.
+    pub name: String,
+    /// Where its tunnel ends.
+    pub addresses: NodeAddresses,
+}
+
+/// A table that is in the array of slots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedTable {
+    /// The Service port's id.
+    pub service: u32,
+    /// The family of its backends.
+    pub family: Family,
+    /// Where it is.
+    pub extent: Extent,
+    /// For each slot a backend's id.
+    pub slots: Arc<[u32]>,
+    /// The different ids in the slots, sorted. A table is a function of its members, so comparing
+    /// these is comparing tables.
+    pub members: Vec<u32>,
+    /// Whether the slots are what that function gives; false has the table written anew.
+    pub intact: bool,
+}
+
+impl AppliedTable {
+    /// A table with these slots, taken to be intact.
+    #[must_use]
+    pub fn new(service: u32, family: Family, extent: Extent, slots: Arc<[u32]>) -> Self {
+        let mut members = slots.to_vec();
+        members.sort_unstable();
+        members.dedup();
+        Self { service, family, extent, slots, members, intact: true }
+    }
+}
+
+impl Applied {
+    /// Looks at every table and marks those that are not what their members give: written by
+    /// another version, or damaged. To be called once after reading back.
+    pub fn check_tables(&mut self) {
+        for table in self.tables.values_mut() {
+            let mut members: Vec<(&str, u32)> = Vec::with_capacity(table.members.len());
+            for id in &table.members {
+                let alive = self.backends.get(id).is_some_and(|b| b.record.state != RecordState::Gone);
+                if let Some(identity) = self.backend_names.get(id).filter(|_| alive) {
+                    members.push((identity, *id));
+                }
+            }
+            members.sort_unstable();
+            let identities: Vec<&str> = members.iter().map(|(identity, _)| *identity).collect();
+            let owners = maglev::table(&identities);
+            table.intact = members.len() == table.members.len()
+                && owners.len() == table.slots.len()
+                && owners
+                    .iter()
+                    .zip(table.slots.iter())
+                    .all(|(owner, id)| members.get(*owner as usize).is_some_and(|(_, member)| member == id));
+        }
+    }
+
+    /// What the write makes of it, at this time.
+    pub fn apply(&mut self, write: &Write, now_seconds: u64) {
+        self.cool_down(now_seconds);
+        match write {
+            Write::NameService { id, name } => {
+                self.cooling_services.remove(id);
+                self.services.insert(*id, name.clone());
+            }
+            Write::NameBackend { id, identity, node_name: _ } => {
+                self.backend_names.insert(*id, identity.clone());
+            }
+            Write::Node { id, name, addresses } => {
+                self.cooling_nodes.remove(id);
+                let node = AppliedNode { name: name.clone(), addresses: *addresses };
+                self.nodes.insert(*id, node);
+            }
+            Write::Backend { id, backend } => {
+                self.backends.insert(*id, AppliedBackend { record: *backend, retired_at: None });
+            }
+            Write::LocalBackend { address, protocol, id } => {
+                self.local_backends.insert((*address, *protocol), *id);
+            }
+            Write::Table { service, family, extent, slots } => {
+                let table = AppliedTable::new(*service, *family, *extent, Arc::clone(slots));
+                self.tables.insert(extent.offset, table);
+            }
+            Write::Frontend { address, port, protocol, value } => {
+                let key = FrontendKey { address: *address, port: *port, protocol: *protocol };
+                self.frontends.insert(key, *value);
+            }
+            Write::RemoveFrontend { address, port, protocol } => {
+                let key = FrontendKey { address: *address, port: *port, protocol: *protocol };
+                self.frontends.remove(&key);
+            }
+            Write::RemoveLocalBackend { address, protocol } => {
+                self.local_backends.remove(&(*address, *protocol));
+            }
+            Write::ForgetTable { extent, .. } => {
+                self.tables.remove(&extent.offset);
+                self.cooling_extents.insert(*extent, now_seconds);
+            }
+            Write::RetireBackend { id } => {
+                if let Some(backend) = self.backends.get_mut(id) {
+                    backend.record.state = RecordState::Gone;
+                    backend.retired_at = Some(now_seconds);
+                }
+            }
+            Write::RemoveNode { id } => {
+                self.nodes.remove(id);
+                self.cooling_nodes.insert(*id, now_seconds);
+            }
+            Write::ForgetService { id } => {
+                self.services.remove(id);
+                self.cooling_services.insert(*id, now_seconds);
+            }
+            Write::ForgetBackend { id } => {
+                self.backend_names.remove(id);
+            }
+        }
+    }
+
+    /// Forgets what was taken away long enough ago.
+    fn cool_down(&mut self, now_seconds: u64) {
+        let cooling = |since: &u64, grace: u64| since.saturating_add(grace) > now_seconds;
+        self.cooling_services.retain(|_, since| cooling(since, GRACE_SECONDS));
+        self.cooling_nodes.retain(|_, since| cooling(since, GRACE_SECONDS));
+        self.cooling_extents.retain(|_, since| cooling(since, TABLE_GRACE_SECONDS));
+    }
+}

@@ -1,0 +1,31 @@
+//! From what is programmed to what should be: an ordered list of writes.
+//!
+//! [`plan`] is pure: ids come from what is applied, time is an argument. It writes what is new
+//! first (names and nodes, backends, local backends, tables, frontends) and takes away last, so
+//! that after every prefix of the list nothing points at something that is missing. An agent that
+//! stops in the middle leaves a sound state, and planning again from it gives the rest.
+//!
+//! This module depends on `model` and never on the kernel.
+
+mod applied;
+mod extents;
+mod ids;
+mod planner;
+mod pools;
+mod removals;
+#[cfg(test)]
+mod tests;
+mod types;
+mod wanted;
+
+pub use applied::{Applied, AppliedBackend, AppliedNode, AppliedTable};
+pub use planner::plan;
+pub use types::{BackendRecord, Extent, FrontendKey, FrontendValue, Limits, Plan, RecordState, Write};
+
+/// Seconds for which the id of a backend, Service or node that was taken away is not given to
+/// another: a flow may remember it.
+pub const GRACE_SECONDS: u64 = 60;
+
+/// Seconds for which the slots of a table that was replaced are left as they are: a packet in
+/// flight may be reading them.
+pub const TABLE_GRACE_SECONDS: u64 = 5;

@@ -1,0 +1,370 @@
+//! The planner: Service port by Service port, all of one or nothing of it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::applied::{Applied, AppliedTable};
+use super::extents::FreeList;
+use super::ids::Ids;
+use super::pools::{self, Choice};
+use super::types::{FrontendKey, FrontendValue, Limits, Plan, Write};
+use super::wanted::Wanted;
+use super::{GRACE_SECONDS, TABLE_GRACE_SECONDS, removals};
+use crate::model::{Affinity, Desired, Family, Frontend, NodeAddresses, ServicePort, ServicePortName};
+use crate::source::Problem;
+
+/// What to write, in which order, so that what is applied becomes what is desired.
+///
+/// A Service port for which something is full keeps all that it had, and a [`Problem`] says what
+/// to raise; all others go on. If `desired` is not complete, nothing is taken away.
+#[must_use]
+pub fn plan(applied: &Applied, desired: &Desired, now_seconds: u64, limits: &Limits) -> Plan {
+    let mut planner = Planner::new(applied, desired, now_seconds, limits);
+    planner.plan_nodes();
+    // Those that are programmed come first: where it is tight, they do not lose to new ones.
+    for known in [true, false] {
+        for (name, port) in &desired.services {
+            if planner.service_ids.contains_key(name) == known && planner.done.insert(name) {
+                planner.plan_service(name, port);
+            }
+        }
+    }
+    planner.finish()
+}
+
+/// What is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Full {
+    Slots,
+    Backends,
+    Services,
+    Frontends,
+    Nodes,
+}
+
+pub(super) struct Planner<'a> {
+    pub(super) applied: &'a Applied,
+    pub(super) desired: &'a Desired,
+    pub(super) now_seconds: u64,
+    limits: &'a Limits,
+    pub(super) wanted: Wanted<'a>,
+    service_ids: HashMap<&'a ServicePortName, u32>,
+    free_services: Ids,
+    pub(super) node_ids: BTreeMap<&'a str, u32>,
+    free_nodes: Ids,
+    free_slots: FreeList,
+    /// First slots of the tables of a Service port and family.
+    tables_of: HashMap<(u32, Family), Vec<u32>>,
+    /// First slots of the tables that frontends point at.
+    pointed_at: BTreeSet<u32>,
+    frontends_of: HashMap<u32, Vec<FrontendKey>>,
+    frontend_count: usize,
+    done: BTreeSet<&'a ServicePortName>,
+    /// What stays or comes; all else is taken away.
+    pub(super) kept_frontends: BTreeSet<FrontendKey>,
+    pub(super) kept_tables: BTreeSet<u32>,
+    pub(super) kept_services: BTreeSet<u32>,
+    names: Vec<Write>,
+    tables: Vec<Write>,
+    frontends: Vec<Write>,
+    problems: BTreeSet<Problem>,
+    pub(super) full: BTreeSet<Full>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(applied: &'a Applied, desired: &'a Desired, now_seconds: u64, limits: &'a Limits) -> Self {
+        let cooling = |since: u64, grace: u64| since.saturating_add(grace) > now_seconds;
+        let cooling_ids = |ids: &'a BTreeMap<u32, u64>| {
+            ids.iter().filter(move |(_, since)| cooling(**since, GRACE_SECONDS)).map(|(id, _)| *id)
+        };
+        let used = applied.tables.values().map(|table| table.extent).chain(
+            applied
+                .cooling_extents
+                .iter()
+                .filter(|(_, since)| cooling(**since, TABLE_GRACE_SECONDS))
+                .map(|(extent, _)| *extent),
+        );
+        let mut tables_of: HashMap<_, Vec<u32>> = HashMap::new();
+        for (offset, table) in &applied.tables {
+            tables_of.entry((table.service, table.family)).or_default().push(*offset);
+        }
+        let mut frontends_of: HashMap<_, Vec<FrontendKey>> = HashMap::new();
+        let mut pointed_at = BTreeSet::new();
+        for (key, value) in &applied.frontends {
+            frontends_of.entry(value.service).or_default().push(*key);
+            pointed_at.extend(value.extent.map(|extent| extent.offset));
+        }
+        let busy_services = applied.services.keys().copied();
+        let busy_nodes = applied.nodes.keys().copied();
+        Self {
+            applied,
+            desired,
+            now_seconds,
+            limits,
+            wanted: Wanted::new(applied, limits.backends, now_seconds),
+            service_ids: applied.services.iter().map(|(id, name)| (name, *id)).collect(),
+            free_services: Ids::new(1, limits.services, busy_services.chain(cooling_ids(&applied.cooling_services))),
+            node_ids: BTreeMap::new(),
+            free_nodes: Ids::new(1, limits.nodes, busy_nodes.chain(cooling_ids(&applied.cooling_nodes))),
+            free_slots: FreeList::new(limits.slots, used),
+            tables_of,
+            pointed_at,
+            frontends_of,
+            frontend_count: applied.frontends.len(),
+            done: BTreeSet::new(),
+            kept_frontends: BTreeSet::new(),
+            kept_tables: BTreeSet::new(),
+            kept_services: BTreeSet::new(),
+            names: Vec::new(),
+            tables: Vec::new(),
+            frontends: Vec::new(),
+            problems: BTreeSet::new(),
+            full: BTreeSet::new(),
+        }
+    }
+
+    /// Gives every node its id: this one 0, the others theirs or a new one.
+    fn plan_nodes(&mut self) {
+        let own = self.desired.node.as_str();
+        self.node_ids.insert(own, 0);
+        for (id, node) in self.applied.nodes.iter().filter(|(id, node)| **id != 0 && node.name != own) {
+            self.node_ids.insert(&node.name, *id);
+        }
+        let own_addresses = self.desired.nodes.get(own).copied();
+        let known = self.applied.nodes.get(&0).filter(|node| node.name == own);
+        let addresses = own_addresses.or(known.map(|node| node.addresses)).unwrap_or_default();
+        self.write_node(0, own, addresses);
+
+        for (name, addresses) in self.desired.nodes.iter().filter(|(name, _)| *name != own) {
+            let known = self.node_ids.get(name.as_str()).copied();
+            if let Some(id) = known.or_else(|| self.free_nodes.take()) {
+                self.node_ids.insert(name, id);
+                self.write_node(id, name, *addresses);
+            } else {
+                self.full.insert(Full::Nodes);
+                let message = format!("node table full ({}); raise --max-nodes", self.limits.nodes);
+                self.problems.insert(Problem::error(message).about(format!("Node {name}")));
+            }
+        }
+    }
+
+    fn write_node(&mut self, id: u32, name: &str, addresses: NodeAddresses) {
+        let same = self.applied.nodes.get(&id).is_some_and(|node| node.name == name && node.addresses == addresses);
+        if !same {
+            self.names.push(Write::Node { id, name: name.to_owned(), addresses });
+        }
+    }
+
+    fn plan_service(&mut self, name: &'a ServicePortName, port: &'a ServicePort) {
+        let id = self.service_ids.get(name).copied();
+        if let Err(full) = self.try_service(name, port, id) {
+            self.full.insert(full);
+            self.problems.insert(self.full_problem(name, full));
+            if let Some(id) = id {
+                self.keep_service(id);
+            }
+            // Its backends live on, as far as they are programmed.
+            for backend in &port.backends {
+                if let Some(id) = self.wanted.id(backend) {
+                    self.wanted.keep(id);
+                }
+            }
+        }
+    }
+
+    /// All of it, or what is full; then nothing has changed.
+    fn try_service(
+        &mut self,
+        name: &'a ServicePortName,
+        port: &'a ServicePort,
+        known_id: Option<u32>,
+    ) -> Result<(), Full> {
+        let nodes = self.nodes_of(port).ok_or(Full::Nodes)?;
+        if known_id.is_none() && self.free_services.left() == 0 {
+            return Err(Full::Services);
+        }
+        let ids: Vec<Option<u32>> = port.backends.iter().map(|b| self.wanted.id(b)).collect();
+        if !self.wanted.fit(ids.iter().filter(|id| id.is_none()).count()) {
+            return Err(Full::Backends);
+        }
+        let frontends = self.frontends_for(name, port, known_id);
+        let new = frontends.keys().filter(|key| !self.exists(key)).count();
+        if self.frontend_count + new > self.limits.frontends as usize {
+            return Err(Full::Frontends);
+        }
+        let choices = self.choose_tables(port, &ids, known_id, &frontends).ok_or(Full::Slots)?;
+
+        let id = match known_id {
+            Some(id) => id,
+            None => {
+                let id = self.free_services.take().ok_or(Full::Services)?;
+                self.names.push(Write::NameService { id, name: name.clone() });
+                id
+            }
+        };
+        self.frontend_count += new;
+        self.kept_services.insert(id);
+        let wants = port.backends.iter().zip(ids).zip(nodes);
+        let ids: Option<Vec<u32>> = wants.map(|((backend, id), node)| self.wanted.want(backend, id, node)).collect();
+        let ids = ids.ok_or(Full::Backends)?;
+        for (family, choice) in choices {
+            match choice {
+                Choice::Empty => {}
+                Choice::Keep(extent) => self.keep_table(extent.offset),
+                Choice::New(extent) => {
+                    self.tables.push(pools::table(id, port, &ids, family, extent));
+                }
+            }
+        }
+        for (key, frontend) in frontends {
+            let choice = choices.iter().find(|(family, _)| *family == Family::of(key.address));
+            self.write_frontend(key, value(id, &frontend, port, choice.map(|(_, choice)| *choice)));
+        }
+        Ok(())
+    }
+
+    /// The node ids of a Service port's backends; none if one of the nodes has none.
+    fn nodes_of(&self, port: &ServicePort) -> Option<Vec<u32>> {
+        port.backends.iter().map(|backend| self.node_ids.get(backend.node.as_deref()?).copied()).collect()
+    }
+
+    /// The frontends to have: those desired and, where nothing may be taken away, those it has.
+    fn frontends_for(
+        &self,
+        name: &ServicePortName,
+        port: &ServicePort,
+        known_id: Option<u32>,
+    ) -> BTreeMap<FrontendKey, Frontend> {
+        let mut frontends = BTreeMap::new();
+        let old = known_id.filter(|_| !self.desired.complete).and_then(|id| self.frontends_of.get(&id));
+        for key in old.into_iter().flatten() {
+            if let Some(value) = self.applied.frontends.get(key)
+                && !self.kept_frontends.contains(key)
+            {
+                let frontend = Frontend { address: key.address, port: key.port, kind: value.kind };
+                frontends.insert(*key, frontend);
+            }
+        }
+        for frontend in &port.frontends {
+            let Frontend { address, port, kind: _ } = *frontend;
+            frontends.insert(FrontendKey { address, port, protocol: name.protocol }, *frontend);
+        }
+        frontends
+    }
+
+    fn exists(&self, key: &FrontendKey) -> bool {
+        self.applied.frontends.contains_key(key)
+    }
+
+    /// One choice for each family that has a frontend; none, and no slots taken, if they are full.
+    fn choose_tables(
+        &mut self,
+        port: &ServicePort,
+        ids: &[Option<u32>],
+        known_id: Option<u32>,
+        frontends: &BTreeMap<FrontendKey, Frontend>,
+    ) -> Option<[(Family, Choice); 2]> {
+        let mut choices = Family::ALL.map(|family| (family, Choice::Empty));
+        for index in 0..choices.len() {
+            let family = choices[index].0;
+            if !frontends.keys().any(|key| Family::of(key.address) == family) {
+                continue;
+            }
+            let existing = known_id.map(|id| self.existing(id, family)).unwrap_or_default();
+            let choice = pools::choose(port, ids, family, &existing, self.desired.complete, &mut self.free_slots);
+            match choice {
+                Some(choice) => choices[index].1 = choice,
+                None => {
+                    for (_, taken) in choices {
+                        if let Choice::New(extent) = taken {
+                            self.free_slots.release(extent);
+                        }
+                    }
+                    return None;
+                }
+            }
+        }
+        Some(choices)
+    }
+
+    fn existing(&self, id: u32, family: Family) -> Vec<&'a AppliedTable> {
+        let offsets = self.tables_of.get(&(id, family)).map_or(&[][..], Vec::as_slice);
+        pools::existing(self.applied, offsets, |offset| self.pointed_at.contains(&offset))
+    }
+
+    fn write_frontend(&mut self, key: FrontendKey, value: FrontendValue) {
+        self.kept_frontends.insert(key);
+        if self.applied.frontends.get(&key) != Some(&value) {
+            let FrontendKey { address, port, protocol } = key;
+            self.frontends.push(Write::Frontend { address, port, protocol, value });
+        }
+    }
+
+    /// Keeps a table, and its members with it.
+    fn keep_table(&mut self, offset: u32) {
+        self.kept_tables.insert(offset);
+        if let Some(table) = self.applied.tables.get(&offset) {
+            for id in &table.members {
+                self.wanted.keep(*id);
+            }
+        }
+    }
+
+    /// Keeps all that a Service port has, as it is.
+    pub(super) fn keep_service(&mut self, id: u32) {
+        self.kept_services.insert(id);
+        for family in Family::ALL {
+            for table in self.existing(id, family) {
+                self.keep_table(table.extent.offset);
+            }
+        }
+        self.kept_frontends.extend(self.frontends_of.get(&id).into_iter().flatten());
+    }
+
+    fn full_problem(&self, name: &ServicePortName, full: Full) -> Problem {
+        let Limits { slots, backends, services, frontends, nodes } = *self.limits;
+        let (what, limit, flag) = match full {
+            Full::Slots => ("no room for its lookup table among the slots", slots, "--max-slots"),
+            Full::Backends => ("no ids left for its backends", backends, "--max-backends"),
+            Full::Services => ("no id left for it", services, "--max-services"),
+            Full::Frontends => ("no room for its frontends", frontends, "--max-frontends"),
+            Full::Nodes => ("no id left for the nodes of its backends", nodes, "--max-nodes"),
+        };
+        Problem::error(format!("{name}: {what} ({limit}); it keeps what it had; raise {flag}"))
+            .about(format!("Service {}/{}", name.namespace, name.name))
+    }
+
+    fn finish(mut self) -> Plan {
+        if !self.desired.complete {
+            for (id, name) in &self.applied.services {
+                if !self.desired.services.contains_key(name) {
+                    self.keep_service(*id);
+                }
+            }
+        }
+        let own_node_renamed = self.applied.nodes.get(&0).is_some_and(|node| node.name != self.desired.node);
+        let (backend_names, backends) = self.wanted.writes(own_node_renamed);
+        let (locals, local_removals) = removals::local_backends(&self);
+        let removals = removals::all(&self, local_removals);
+        let again_at = removals::again_at(&self, &removals);
+
+        let mut writes = self.names;
+        for stage in [backend_names, backends, locals, self.tables, self.frontends, removals] {
+            writes.extend(stage);
+        }
+        Plan { writes, problems: self.problems.into_iter().collect(), again_at }
+    }
+}
+
+fn value(service: u32, frontend: &Frontend, port: &ServicePort, choice: Option<Choice>) -> FrontendValue {
+    let timeout = match port.affinity {
+        Affinity::None => None,
+        Affinity::ClientIp { timeout_seconds } => Some(timeout_seconds),
+    };
+    FrontendValue {
+        service,
+        kind: frontend.kind,
+        client_affinity: timeout.is_some(),
+        affinity_timeout_seconds: timeout.unwrap_or_default(),
+        extent: choice.and_then(Choice::extent),
+    }
+}

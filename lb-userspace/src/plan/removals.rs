@@ -1,0 +1,145 @@
+//! What is taken away, last and in an order in which nothing is left pointing at it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use super::planner::{Full, Planner};
+use super::types::{FrontendKey, RecordState, Write};
+use super::{GRACE_SECONDS, TABLE_GRACE_SECONDS};
+use crate::model::Protocol;
+
+/// The entries of this node's own backends: those to write and those to take away.
+pub(super) fn local_backends(planner: &Planner<'_>) -> (Vec<Write>, Vec<Write>) {
+    let mut target: BTreeMap<(SocketAddr, Protocol), (bool, u32)> = BTreeMap::new();
+    for (id, want) in planner.wanted.wants().filter(|(_, want)| want.node == 0) {
+        // Two Pods at one address are the old one and the new one: the one that takes flows.
+        let candidate = (want.state != RecordState::Active, id);
+        target
+            .entry((want.backend.address, want.backend.protocol))
+            .and_modify(|best| *best = candidate.min(*best))
+            .or_insert(candidate);
+    }
+    let applied = &planner.applied.local_backends;
+    let writes = target
+        .iter()
+        .filter(|(key, (_, id))| applied.get(key) != Some(id))
+        .map(|((address, protocol), (_, id))| Write::LocalBackend { address: *address, protocol: *protocol, id: *id })
+        .collect();
+    let removals = applied
+        .iter()
+        .filter(|(key, id)| {
+            let kept_as_it_is = planner.wanted.is_needed(**id) && !planner.wanted.is_wanted(**id);
+            planner.desired.complete && !target.contains_key(key) && !kept_as_it_is
+        })
+        .map(|((address, protocol), _)| Write::RemoveLocalBackend { address: *address, protocol: *protocol })
+        .collect();
+    (writes, removals)
+}
+
+/// All removals, in their order.
+pub(super) fn all(planner: &Planner<'_>, local_removals: Vec<Write>) -> Vec<Write> {
+    let applied = planner.applied;
+    let complete = planner.desired.complete;
+    let mut removals = Vec::new();
+    if complete {
+        let gone = applied.frontends.keys().filter(|key| !planner.kept_frontends.contains(*key));
+        removals.extend(gone.map(|key| {
+            let FrontendKey { address, port, protocol } = *key;
+            Write::RemoveFrontend { address, port, protocol }
+        }));
+    }
+    removals.extend(local_removals);
+    // A table that was replaced goes in any case: what it said is in the new one.
+    removals.extend(
+        applied
+            .tables
+            .values()
+            .filter(|table| !planner.kept_tables.contains(&table.extent.offset))
+            .map(|table| Write::ForgetTable { service: table.service, family: table.family, extent: table.extent }),
+    );
+    if complete {
+        removals.extend(retired(planner).map(|id| Write::RetireBackend { id }));
+        removals.extend(removed_nodes(planner).map(|id| Write::RemoveNode { id }));
+        let gone = applied.services.keys().filter(|id| !planner.kept_services.contains(*id));
+        removals.extend(gone.map(|id| Write::ForgetService { id: *id }));
+    }
+    removals.extend(forgotten(planner).map(|id| Write::ForgetBackend { id }));
+    removals
+}
+
+fn retired(planner: &Planner<'_>) -> impl Iterator<Item = u32> {
+    let alive = planner.applied.backends.iter().filter(|(_, b)| b.record.state != RecordState::Gone);
+    alive.map(|(id, _)| *id).filter(|id| !planner.wanted.is_needed(*id))
+}
+
+fn removed_nodes(planner: &Planner<'_>) -> impl Iterator<Item = u32> {
+    // Backends that are kept as they are keep their nodes.
+    let used: BTreeSet<u32> = planner
+        .applied
+        .backends
+        .iter()
+        .filter(|(id, _)| planner.wanted.is_needed(**id) && !planner.wanted.is_wanted(**id))
+        .map(|(_, backend)| backend.record.node)
+        .collect();
+    let desired = planner.desired;
+    planner
+        .applied
+        .nodes
+        .iter()
+        .filter(move |(id, node)| {
+            let is_wanted = node.name != desired.node && desired.nodes.contains_key(&node.name);
+            **id != 0 && !is_wanted && !used.contains(id)
+        })
+        .map(|(id, _)| *id)
+}
+
+/// Names of backends that went long enough ago, or never came.
+fn forgotten(planner: &Planner<'_>) -> impl Iterator<Item = u32> {
+    let names = planner.applied.backend_names.keys().copied();
+    names.filter(|id| !planner.wanted.is_needed(*id)).filter(|id| {
+        planner.applied.backends.get(id).is_none_or(|backend| {
+            let since = backend.retired_at.unwrap_or_default();
+            backend.record.state == RecordState::Gone && since.saturating_add(GRACE_SECONDS) <= planner.now_seconds
+        })
+    })
+}
+
+/// When planning again may give more: a name can be forgotten, or what is full has room again.
+pub(super) fn again_at(planner: &Planner<'_>, removals: &[Write]) -> Option<u64> {
+    let applied = planner.applied;
+    let now = planner.now_seconds;
+    let retired = applied.backends.iter().filter_map(|(id, b)| Some((id, b.retired_at?)));
+    let named = retired.filter(|(id, _)| applied.backend_names.contains_key(id));
+    let mut times: Vec<u64> = named.map(|(_, at)| at + GRACE_SECONDS).collect();
+    if removals.iter().any(|write| matches!(write, Write::RetireBackend { .. })) {
+        times.push(now + GRACE_SECONDS);
+    }
+    for full in &planner.full {
+        match full {
+            Full::Slots => {
+                let goes = |write: &Write| matches!(write, Write::ForgetTable { .. });
+                times.extend(removals.iter().any(goes).then_some(now + TABLE_GRACE_SECONDS));
+                times.extend(applied.cooling_extents.values().map(|at| at + TABLE_GRACE_SECONDS));
+            }
+            Full::Backends => {
+                let gone = applied.backends.values().filter_map(|backend| backend.retired_at);
+                times.extend(gone.map(|at| at + GRACE_SECONDS));
+            }
+            Full::Services => {
+                let goes = |write: &Write| matches!(write, Write::ForgetService { .. });
+                times.extend(removals.iter().any(goes).then_some(now + GRACE_SECONDS));
+                times.extend(applied.cooling_services.values().map(|at| at + GRACE_SECONDS));
+            }
+            Full::Nodes => {
+                let goes = |write: &Write| matches!(write, Write::RemoveNode { .. });
+                times.extend(removals.iter().any(goes).then_some(now + GRACE_SECONDS));
+                times.extend(applied.cooling_nodes.values().map(|at| at + GRACE_SECONDS));
+            }
+            Full::Frontends => {
+                let goes = |write: &Write| matches!(write, Write::RemoveFrontend { .. });
+                times.extend(removals.iter().any(goes).then_some(now + 1));
+            }
+        }
+    }
+    times.into_iter().filter(|at| *at > now).min()
+}

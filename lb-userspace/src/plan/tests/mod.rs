@@ -1,0 +1,8 @@
+//! The planner's promises: on random worlds, at the turns that matter, and how long it takes.
+
+mod names;
+mod properties;
+mod sound;
+mod speed;
+mod turns;
+mod world;

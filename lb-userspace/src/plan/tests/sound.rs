@@ -1,0 +1,115 @@
+//! What must hold after every single write.
+
+use std::collections::BTreeMap;
+
+use crate::model::Family;
+use crate::plan::{Applied, Extent, GRACE_SECONDS, Limits, RecordState, TABLE_GRACE_SECONDS, Write};
+
+/// What a test remembers beside what is applied, to see ids being used again.
+#[derive(Default)]
+pub(super) struct Memory {
+    /// When an id was last taken away: backends, Services, nodes.
+    away: BTreeMap<(&'static str, u32), u64>,
+    /// Slots that were forgotten.
+    forgotten: Vec<(Extent, u64)>,
+    /// Generations of a table's members when it was written, by its first slot.
+    generations: BTreeMap<u32, BTreeMap<u32, u32>>,
+}
+
+impl Memory {
+    pub(super) fn note(&mut self, write: &Write, applied: &Applied, now: u64) {
+        match write {
+            Write::RetireBackend { id } => drop(self.away.insert(("backend", *id), now)),
+            Write::ForgetService { id } => drop(self.away.insert(("service", *id), now)),
+            Write::RemoveNode { id } => drop(self.away.insert(("node", *id), now)),
+            Write::ForgetTable { extent, .. } => {
+                self.forgotten.push((*extent, now));
+                self.generations.remove(&extent.offset);
+            }
+            Write::NameService { id, .. } => self.check_grace("service", *id, now),
+            Write::Node { id, .. } if !applied.nodes.contains_key(id) => self.check_grace("node", *id, now),
+            Write::Backend { id, backend } => {
+                if let Some(old) = applied.backends.get(id) {
+                    if old.record.state == RecordState::Gone {
+                        self.check_grace("backend", *id, now);
+                        assert_eq!(backend.generation, old.record.generation + 1);
+                    } else {
+                        assert_eq!(backend.generation, old.record.generation);
+                        assert_eq!(backend.address, old.record.address);
+                    }
+                }
+            }
+            Write::Table { extent, slots, .. } => {
+                for (old, since) in &self.forgotten {
+                    let apart = old.offset + old.length <= extent.offset || extent.offset + extent.length <= old.offset;
+                    assert!(apart || since + TABLE_GRACE_SECONDS <= now, "{extent:?} too early");
+                }
+                let generation = |id: &u32| (*id, applied.backends[id].record.generation);
+                self.generations.insert(extent.offset, slots.iter().map(generation).collect());
+            }
+            Write::NameBackend { .. }
+            | Write::Node { .. }
+            | Write::LocalBackend { .. }
+            | Write::Frontend { .. }
+            | Write::RemoveFrontend { .. }
+            | Write::RemoveLocalBackend { .. }
+            | Write::ForgetBackend { .. } => {}
+        }
+    }
+
+    fn check_grace(&self, what: &'static str, id: u32, now: u64) {
+        if let Some(since) = self.away.get(&(what, id)) {
+            assert!(since + GRACE_SECONDS <= now, "{what} {id} used again after {} s", now - since);
+        }
+    }
+}
+
+/// Nothing points at something that is missing.
+pub(super) fn check_sound(applied: &Applied, memory: &Memory, limits: &Limits) {
+    for (key, value) in &applied.frontends {
+        assert!(applied.services.contains_key(&value.service), "{key:?}");
+        if let Some(extent) = value.extent {
+            let table = &applied.tables[&extent.offset];
+            assert_eq!(table.extent, extent, "{key:?}");
+            assert_eq!(table.family, Family::of(key.address), "{key:?}");
+        }
+    }
+    let mut end = 0;
+    for (offset, table) in &applied.tables {
+        assert!(*offset >= end, "tables overlap at {offset}");
+        end = offset + table.extent.length;
+        assert!(end <= limits.slots);
+        assert_eq!(table.slots.len(), table.extent.length as usize);
+        assert!(applied.services.contains_key(&table.service));
+        for id in &table.members {
+            let record = applied.backends[id].record;
+            assert_ne!(record.state, RecordState::Gone, "slot of {offset} at {id}");
+            assert_eq!(record.generation, memory.generations[offset][id]);
+            assert_eq!(Family::of(record.address.ip()), table.family);
+        }
+    }
+    for (id, backend) in &applied.backends {
+        assert!(*id > 0 && *id < limits.backends);
+        if backend.record.state != RecordState::Gone {
+            assert!(applied.nodes.contains_key(&backend.record.node), "backend {id}");
+            assert!(applied.backend_names.contains_key(id), "backend {id}");
+        }
+    }
+    for ((address, protocol), id) in &applied.local_backends {
+        let record = applied.backends[id].record;
+        assert_ne!(record.state, RecordState::Gone, "local backend {id}");
+        assert_eq!((record.address, record.protocol), (*address, *protocol));
+    }
+    assert!(applied.frontends.len() <= limits.frontends as usize);
+    assert!(applied.services.keys().all(|id| *id > 0 && *id < limits.services));
+    assert!(applied.nodes.keys().all(|id| *id < limits.nodes));
+}
+
+/// Applies a plan write by write, and looks after each.
+pub(super) fn follow(applied: &mut Applied, memory: &mut Memory, writes: &[Write], now: u64, limits: &Limits) {
+    for write in writes {
+        memory.note(write, applied, now);
+        applied.apply(write, now);
+        check_sound(applied, memory, limits);
+    }
+}

@@ -1,0 +1,299 @@
+//! Turns of events with the writes that they must lead to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::world::{ROOMY, Spec, World, desired};
+use crate::model::Desired;
+use crate::plan::{Applied, Limits, Write, plan};
+
+/// A Service with one IPv4 frontend and backends: Pod, address, node, whether it takes new flows.
+fn spec(name: u8, backends: &[(u8, u8, u8, bool)]) -> Spec {
+    Spec {
+        name,
+        frontends: BTreeSet::from([(name + 1, false)]),
+        affinity: false,
+        backends: backends.iter().map(|(pod, last, node, active)| (*pod, (*last, *node, *active))).collect(),
+    }
+}
+
+fn world(specs: &[Spec]) -> World {
+    World {
+        services: specs.iter().map(|spec| (spec.name, spec.clone())).collect(),
+        nodes: BTreeMap::from([(1, 2)]),
+        complete: true,
+    }
+}
+
+/// IPv4 only: the IPv6 twins would double every line.
+fn v4_only(world: &World) -> Desired {
+    let mut desired = desired(world);
+    for port in desired.services.values_mut() {
+        port.backends.retain(|backend| backend.address.is_ipv4());
+        port.pools.v6 = Vec::new();
+    }
+    desired
+}
+
+fn show(write: &Write) -> String {
+    match write {
+        Write::NameService { id, name } => format!("name service {id} {name}"),
+        Write::NameBackend { id, identity, node_name } => {
+            format!("name backend {id} {identity} on {node_name}")
+        }
+        Write::Node { id, name, .. } => format!("node {id} {name}"),
+        Write::Backend { id, backend } => {
+            format!("backend {id} {:?} on {} generation {}", backend.state, backend.node, backend.generation)
+        }
+        Write::LocalBackend { address, id, .. } => format!("local {address} {id}"),
+        Write::Table { service, extent, .. } => {
+            format!("table of {service} at {}+{}", extent.offset, extent.length)
+        }
+        Write::Frontend { address, value, .. } => {
+            format!("frontend {address} at {:?}", value.extent.map(|extent| extent.offset))
+        }
+        Write::RemoveFrontend { address, .. } => format!("remove frontend {address}"),
+        Write::RemoveLocalBackend { address, .. } => format!("remove local {address}"),
+        Write::ForgetTable { extent, .. } => format!("forget table at {}", extent.offset),
+        Write::RetireBackend { id } => format!("retire backend {id}"),
+        Write::RemoveNode { id } => format!("remove node {id}"),
+        Write::ForgetService { id } => format!("forget service {id}"),
+        Write::ForgetBackend { id } => format!("forget backend {id}"),
+    }
+}
+
+/// One turn: when, the world, the writes, the problems.
+type Turn<'a> = (u64, World, &'a [&'a str], &'a [&'a str]);
+
+/// Plans and applies each world in turn and compares the writes and the problems.
+fn check(limits: &Limits, turns: &[Turn<'_>]) -> Applied {
+    let mut applied = Applied::default();
+    for (now, world, expected, problems) in turns {
+        let planned = plan(&applied, &v4_only(world), *now, limits);
+        for write in &planned.writes {
+            applied.apply(write, *now);
+        }
+        assert_eq!(planned.writes.iter().map(show).collect::<Vec<_>>(), *expected, "at {now}");
+        let found: Vec<String> = planned.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(found, *problems, "at {now}");
+    }
+    applied
+}
+
+#[test]
+fn a_pod_is_replaced_at_its_address_and_comes_back() {
+    let first = world(&[spec(0, &[(1, 1, 0, true)])]);
+    let second = world(&[spec(0, &[(2, 1, 0, true)])]);
+    check(
+        &ROOMY,
+        &[
+            (
+                0,
+                first.clone(),
+                &[
+                    "node 0 n0",
+                    "node 1 n1",
+                    "name service 1 default/s0:/TCP",
+                    "name backend 1 default/p001 on n0",
+                    "backend 1 Active on 0 generation 1",
+                    "local 10.3.0.1:8080 1",
+                    "table of 1 at 0+251",
+                    "frontend 10.2.0.1 at Some(0)",
+                ],
+                &[],
+            ),
+            (1, first.clone(), &[], &[]),
+            (
+                2,
+                second.clone(),
+                &[
+                    "name backend 2 default/p002 on n0",
+                    "backend 2 Active on 0 generation 1",
+                    "local 10.3.0.1:8080 2",
+                    "table of 1 at 251+251",
+                    "frontend 10.2.0.1 at Some(251)",
+                    "forget table at 0",
+                    "retire backend 1",
+                ],
+                &[],
+            ),
+            (61, second.clone(), &[], &[]),
+            (62, second, &["forget backend 1"], &[]),
+            (
+                63,
+                first,
+                &[
+                    "name backend 1 default/p001 on n0",
+                    "backend 1 Active on 0 generation 2",
+                    "local 10.3.0.1:8080 1",
+                    "table of 1 at 0+251",
+                    "frontend 10.2.0.1 at Some(0)",
+                    "forget table at 251",
+                    "retire backend 2",
+                ],
+                &[],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn draining_empties_the_pool_and_keeps_the_backend() {
+    let active = world(&[spec(0, &[(1, 1, 1, true)])]);
+    let draining = world(&[spec(0, &[(1, 1, 1, false)])]);
+    let applied = check(
+        &ROOMY,
+        &[
+            (
+                0,
+                active,
+                &[
+                    "node 0 n0",
+                    "node 1 n1",
+                    "name service 1 default/s0:/TCP",
+                    "name backend 1 default/p001 on n1",
+                    "backend 1 Active on 1 generation 1",
+                    "table of 1 at 0+251",
+                    "frontend 10.2.0.1 at Some(0)",
+                ],
+                &[],
+            ),
+            (
+                1,
+                draining,
+                &["backend 1 Draining on 1 generation 1", "frontend 10.2.0.1 at None", "forget table at 0"],
+                &[],
+            ),
+        ],
+    );
+    assert_eq!(applied.tables.len(), 0);
+}
+
+#[test]
+fn a_backend_that_moves_to_this_node_keeps_its_id() {
+    check(
+        &ROOMY,
+        &[
+            (
+                0,
+                world(&[spec(0, &[(1, 1, 1, true)])]),
+                &[
+                    "node 0 n0",
+                    "node 1 n1",
+                    "name service 1 default/s0:/TCP",
+                    "name backend 1 default/p001 on n1",
+                    "backend 1 Active on 1 generation 1",
+                    "table of 1 at 0+251",
+                    "frontend 10.2.0.1 at Some(0)",
+                ],
+                &[],
+            ),
+            (
+                1,
+                World { nodes: BTreeMap::new(), ..world(&[spec(0, &[(1, 1, 0, true)])]) },
+                &[
+                    "name backend 1 default/p001 on n0",
+                    "backend 1 Active on 0 generation 1",
+                    "local 10.3.0.1:8080 1",
+                    "remove node 1",
+                ],
+                &[],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn nothing_is_taken_away_while_the_source_is_incomplete() {
+    let one = world(&[spec(0, &[(1, 1, 0, true)]), spec(1, &[(1, 1, 0, true)])]);
+    let none = World { complete: false, nodes: BTreeMap::new(), ..world(&[spec(0, &[])]) };
+    let mut applied = Applied::default();
+    for write in plan(&applied, &v4_only(&one), 0, &ROOMY).writes {
+        applied.apply(&write, 0);
+    }
+    assert_eq!(plan(&applied, &v4_only(&none), 1, &ROOMY).writes, []);
+}
+
+#[test]
+fn what_is_full_is_named_and_the_others_go_on() {
+    let small = spec(0, &[(1, 1, 0, true)]);
+    let large = spec(1, &[(2, 2, 0, true), (3, 3, 0, true)]);
+    let both = world(&[large, small]);
+    let base = ["node 0 n0", "node 1 n1"];
+    let small_alone = [
+        "name service 1 default/s0:/TCP",
+        "name backend 1 default/p001 on n0",
+        "backend 1 Active on 0 generation 1",
+        "local 10.3.0.1:8080 1",
+        "table of 1 at 0+251",
+        "frontend 10.2.0.1 at Some(0)",
+    ];
+    let expected: Vec<&str> = base.into_iter().chain(small_alone).collect();
+    for (limits, message) in [
+        (
+            Limits { slots: 8_000, ..ROOMY },
+            "no room for its lookup table among the slots (8000); it keeps what it had; raise --max-slots",
+        ),
+        (
+            Limits { backends: 3, ..ROOMY },
+            "no ids left for its backends (3); it keeps what it had; raise --max-backends",
+        ),
+        (Limits { services: 2, ..ROOMY }, "no id left for it (2); it keeps what it had; raise --max-services"),
+        (
+            Limits { frontends: 1, ..ROOMY },
+            "no room for its frontends (1); it keeps what it had; raise --max-frontends",
+        ),
+    ] {
+        let problem = format!("error: Service default/s1: default/s1:/TCP: {message}");
+        check(&limits, &[(0, both.clone(), &expected, &[&problem])]);
+    }
+    let remote = world(&[spec(0, &[(1, 1, 1, true)])]);
+    check(
+        &Limits { nodes: 1, ..ROOMY },
+        &[(
+            0,
+            remote,
+            &["node 0 n0"],
+            &[
+                "error: Node n1: node table full (1); raise --max-nodes",
+                "error: Service default/s0: default/s0:/TCP: no id left for the nodes of its backends (1); it keeps what it had; raise --max-nodes",
+            ],
+        )],
+    );
+}
+
+#[test]
+fn a_full_array_of_slots_is_planned_again_when_slots_are_free() {
+    let limits = Limits { slots: 400, ..ROOMY };
+    let mut applied = Applied::default();
+    let first = v4_only(&world(&[spec(0, &[(1, 1, 0, true)])]));
+    let second = v4_only(&world(&[spec(1, &[(2, 2, 0, true)])]));
+    for write in plan(&applied, &first, 0, &limits).writes {
+        applied.apply(&write, 0);
+    }
+    let planned = plan(&applied, &second, 10, &limits);
+    assert_eq!((planned.problems.len(), planned.again_at), (1, Some(15)));
+    for write in planned.writes {
+        applied.apply(&write, 10);
+    }
+    assert_eq!(plan(&applied, &second, 14, &limits).problems.len(), 1);
+    let planned = plan(&applied, &second, 15, &limits);
+    assert_eq!(planned.problems, []);
+    assert!(planned.writes.iter().any(|write| matches!(write, Write::Table { .. })));
+}
+
+#[test]
+fn a_table_that_is_not_what_it_should_be_is_written_anew() {
+    let desired = v4_only(&world(&[spec(0, &[(1, 1, 0, true), (2, 2, 0, true)])]));
+    let mut applied = Applied::default();
+    for write in plan(&applied, &desired, 0, &ROOMY).writes {
+        applied.apply(&write, 0);
+    }
+    for table in applied.tables.values_mut() {
+        let mut slots = table.slots.to_vec();
+        slots.reverse();
+        table.slots = slots.into();
+    }
+    applied.check_tables();
+    let writes: Vec<String> = plan(&applied, &desired, 9, &ROOMY).writes.iter().map(show).collect();
+    assert_eq!(writes, ["table of 1 at 8191+8191", "frontend 10.2.0.1 at Some(8191)", "forget table at 0"]);
+}

@@ -1,0 +1,196 @@
+//! The backends that somebody wants, and their ids.
+//!
+//! A backend is one identity at one address, port and protocol; Service ports that list the same
+//! one share it.
+
+use std::cell::{Cell, OnceCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::GRACE_SECONDS;
+use super::applied::Applied;
+use super::ids::Ids;
+use super::types::{BackendRecord, RecordState, Write};
+use crate::model::{Backend, Protocol};
+
+/// What a backend is found by.
+type Key<'a> = (SocketAddr, Protocol, &'a str);
+
+fn key(backend: &Backend) -> Key<'_> {
+    (backend.address, backend.protocol, &backend.identity)
+}
+
+/// What is wanted of a backend.
+#[derive(Clone, Copy)]
+pub(super) struct Want<'a> {
+    pub(super) backend: &'a Backend,
+    pub(super) node: u32,
+    pub(super) state: RecordState,
+}
+
+/// What is programmed under an id: its record, and its name if it is alive.
+type Known<'a> = (BackendRecord, Option<&'a str>);
+
+pub(super) struct Wanted<'a> {
+    /// By id.
+    known: Vec<Option<Known<'a>>>,
+    /// Those of `known` that are alive. Made when it is first needed: most often it is not.
+    index: OnceCell<HashMap<Key<'a>, u32>>,
+    /// Ids that were given out in this plan.
+    given: HashMap<Key<'a>, u32>,
+    /// The id after the last one that was found: backends that came together lie together.
+    hint: Cell<u32>,
+    ids: Ids,
+    /// By id.
+    wants: Vec<Option<Want<'a>>>,
+    /// By id: kept as it is, for a Service port that keeps what it had.
+    kept: Vec<bool>,
+}
+
+impl<'a> Wanted<'a> {
+    pub(super) fn new(applied: &'a Applied, limit: u32, now_seconds: u64) -> Self {
+        let highest = applied.backends.keys().next_back().map_or(0, |id| *id as usize);
+        let mut known: Vec<Option<Known<'a>>> = vec![None; highest + 1];
+        let mut names = applied.backend_names.iter().peekable();
+        for (id, backend) in &applied.backends {
+            // Both maps are in the order of ids: walking along is faster than 200,000 look-ups.
+            while names.next_if(|(named, _)| *named < id).is_some() {}
+            let name = names.next_if(|(named, _)| *named == id).map(|(_, name)| name.as_str());
+            let alive = name.filter(|_| backend.record.state != RecordState::Gone);
+            known[*id as usize] = Some((backend.record, alive));
+        }
+        let busy = applied.backends.iter().filter(|(_, backend)| {
+            backend.record.state != RecordState::Gone
+                || backend.retired_at.is_some_and(|at| at.saturating_add(GRACE_SECONDS) > now_seconds)
+        });
+        let ids = Ids::new(1, limit, busy.map(|(id, _)| *id));
+        Self {
+            known,
+            index: OnceCell::new(),
+            given: HashMap::new(),
+            hint: Cell::new(1),
+            ids,
+            wants: Vec::new(),
+            kept: Vec::new(),
+        }
+    }
+
+    /// The id of a backend that is programmed or wanted.
+    pub(super) fn id(&self, backend: &Backend) -> Option<u32> {
+        let hint = self.hint.get();
+        let id = if self.is_known_as(hint, backend) {
+            hint
+        } else {
+            let index = self.index.get_or_init(|| index(&self.known));
+            let key = key(backend);
+            *index.get(&key).or_else(|| self.given.get(&key))?
+        };
+        self.hint.set(id.saturating_add(1));
+        Some(id)
+    }
+
+    fn is_known_as(&self, id: u32, backend: &Backend) -> bool {
+        let known = self.known.get(id as usize).copied().flatten();
+        known.is_some_and(|(record, name)| {
+            record.address == backend.address
+                && record.protocol == backend.protocol
+                && name == Some(backend.identity.as_str())
+        })
+    }
+
+    /// Whether there are ids for so many new backends.
+    pub(super) fn fit(&self, new: usize) -> bool {
+        new <= self.ids.left() as usize
+    }
+
+    /// Wants this backend, of which the id is given if it has one; else it gets one, and there is
+    /// none only where [`Self::fit`] was not asked before.
+    pub(super) fn want(&mut self, backend: &'a Backend, id: Option<u32>, node: u32) -> Option<u32> {
+        // Asked again for new ones alone: a Service port may name one backend twice.
+        let id = match id.or_else(|| self.id(backend)) {
+            Some(id) => id,
+            None => {
+                let id = self.ids.take()?;
+                self.given.insert(key(backend), id);
+                id
+            }
+        };
+        let index = id as usize;
+        if self.wants.len() <= index {
+            self.wants.resize(index + 1, None);
+        }
+        let state = RecordState::from(backend.state);
+        match &mut self.wants[index] {
+            // One Service port that gives it new flows is enough.
+            Some(want) if state == RecordState::Active => want.state = state,
+            Some(_) => {}
+            empty @ None => *empty = Some(Want { backend, node, state }),
+        }
+        Some(id)
+    }
+
+    /// Keeps this backend as it is.
+    pub(super) fn keep(&mut self, id: u32) {
+        let index = id as usize;
+        if self.kept.len() <= index {
+            self.kept.resize(index + 1, false);
+        }
+        self.kept[index] = true;
+    }
+
+    /// Whether anybody still needs this id.
+    pub(super) fn is_needed(&self, id: u32) -> bool {
+        self.is_wanted(id) || self.kept.get(id as usize).copied().unwrap_or(false)
+    }
+
+    pub(super) fn is_wanted(&self, id: u32) -> bool {
+        self.wants.get(id as usize).is_some_and(Option::is_some)
+    }
+
+    /// The wanted backends by id.
+    pub(super) fn wants(&self) -> impl Iterator<Item = (u32, &Want<'a>)> {
+        (0_u32..).zip(&self.wants).filter_map(|(id, want)| want.as_ref().map(|want| (id, want)))
+    }
+
+    /// What must be written: names in one list, records in the other.
+    pub(super) fn writes(&self, own_node_renamed: bool) -> (Vec<Write>, Vec<Write>) {
+        let (mut names, mut records) = (Vec::new(), Vec::new());
+        for (id, want) in self.wants() {
+            let found = self.known.get(id as usize).copied().flatten();
+            let old = found.map(|(record, _)| record);
+            let known = old.filter(|_| found.and_then(|(_, name)| name) == Some(want.backend.identity.as_str()));
+            let record = BackendRecord {
+                address: want.backend.address,
+                protocol: want.backend.protocol,
+                node: want.node,
+                state: want.state,
+                generation: match (known, old) {
+                    (Some(known), _) => known.generation,
+                    (None, Some(old)) => old.generation.wrapping_add(1),
+                    (None, None) => 1,
+                },
+            };
+            let same_node = known.is_some_and(|known| known.node == want.node);
+            if !same_node || (own_node_renamed && want.node == 0) {
+                names.push(Write::NameBackend {
+                    id,
+                    identity: want.backend.identity.clone(),
+                    node_name: want.backend.node.clone().unwrap_or_default(),
+                });
+            }
+            if known != Some(record) {
+                records.push(Write::Backend { id, backend: record });
+            }
+        }
+        (names, records)
+    }
+}
+
+fn index<'a>(known: &[Option<Known<'a>>]) -> HashMap<Key<'a>, u32> {
+    let ids = (0_u32..).zip(known);
+    let alive = ids.filter_map(|(id, known)| {
+        let (record, name) = (*known)?;
+        Some(((record.address, record.protocol, name?), id))
+    });
+    alive.collect()
+}

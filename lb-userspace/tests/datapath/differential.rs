@@ -1,0 +1,125 @@
+//! The same frames through the host's build and through the kernel's programs.
+
+use std::collections::{BTreeMap, HashMap};
+
+use lb_common::{
+    Family, Reason, Verdict,
+    host::{Frame, HEADROOM, Memory, checksums_are_valid},
+    layout::Flow,
+    reason::{Class, Program},
+};
+use lb_userspace::dataplane::FamilyMaps;
+
+use crate::{
+    frames::{Random, arriving, leaving},
+    kernel::{Kernel, Outcome, tcx_action, xdp_action},
+    world::{DEVICE, world},
+};
+
+/// Frames in one run.
+const FRAMES: usize = 60_000;
+/// So that a failure can be looked into again.
+const SEED: u64 = 0x6c69_6d70_6574;
+/// Metadata that leaves less headroom than the tunnel needs, in bytes.
+const METADATA: u32 = 200;
+
+/// Reasons that no frame can reach: every header that is written has been read before, so its place is known to be
+/// there. They are counted all the same, should a kernel think otherwise.
+const UNREACHABLE: [Reason; 2] = [Reason::WriteFailed, Reason::EgressWriteFailed];
+
+#[test]
+fn host_and_kernel_agree_on_every_frame_and_every_reason_is_reached() {
+    let mut memory = world();
+    let mut kernel = Kernel::with(&memory);
+    let mut random = Random::new(SEED);
+    let mut reached: BTreeMap<Reason, u64> = BTreeMap::new();
+
+    for number in 0..FRAMES {
+        let leaves = random.below(4) == 0;
+        let bytes = if leaves { leaving(&mut random) } else { arriving(&mut random) };
+        let mut frame = Frame::new(&bytes, DEVICE);
+        let (verdict, outcome, action) = if leaves {
+            let verdict = lb_common::restore(&mut frame, &memory);
+            (verdict, kernel.egress(&bytes), tcx_action(verdict.action))
+        } else {
+            let verdict = lb_common::handle(&mut frame, &memory);
+            (verdict, kernel.ingress(&bytes), xdp_action(verdict.action))
+        };
+        let expected = Outcome { action, bytes: frame.bytes().to_vec() };
+        assert_eq!(outcome, expected, "frame {number} {}: {}", verdict.reason.name(), hex(&bytes));
+        let count = reached.entry(verdict.reason).or_default();
+        *count += 1;
+        assert_eq!(kernel.count(verdict.reason), *count, "count of {}, frame {number}", verdict.reason.name());
+        check_sense(&bytes, &verdict, leaves, frame.bytes());
+    }
+    no_headroom(&mut memory, &mut kernel, &mut reached);
+
+    let total: u64 = Reason::ALL.iter().map(|reason| kernel.count(*reason)).sum();
+    assert_eq!(total, reached.values().sum::<u64>(), "reasons add up to the frames seen");
+    let missing: Vec<_> =
+        Reason::ALL.iter().filter(|r| !reached.contains_key(r) && !UNREACHABLE.contains(r)).map(|r| r.name()).collect();
+    assert!(missing.is_empty(), "never reached: {missing:?}");
+    check_flows(&memory.v4.flows, &kernel.maps().v4);
+    check_flows(&memory.v6.flows, &kernel.maps().v6);
+}
+
+/// What holds for every frame, whatever the tables say.
+fn check_sense(before: &[u8], verdict: &Verdict, leaves: bool, after: &[u8]) {
+    let program = if leaves { Program::Egress } else { Program::Ingress };
+    assert_eq!(verdict.reason.program(), program, "{}", verdict.reason.name());
+    match verdict.reason.class() {
+        Class::Pass => assert_eq!(before, after, "{} leaves the frame untouched", verdict.reason.name()),
+        Class::Drop => assert_eq!(verdict.action, lb_common::Action::Drop, "{}", verdict.reason.name()),
+        Class::Forward => assert_ne!(verdict.action, lb_common::Action::Drop, "{}", verdict.reason.name()),
+    }
+}
+
+/// A driver that leaves less headroom than the tunnel needs.
+fn no_headroom(memory: &mut Memory, kernel: &mut Kernel, reached: &mut BTreeMap<Reason, u64>) {
+    let mut random = Random::new(SEED);
+    for _ in 0..1_000 {
+        let bytes = arriving(&mut random);
+        let mut frame = Frame::with_headroom(&bytes, DEVICE, HEADROOM - METADATA as usize);
+        let verdict = lb_common::handle(&mut frame, memory);
+        let action = kernel.ingress_with_metadata(&bytes, METADATA);
+        assert_eq!(action, xdp_action(verdict.action), "{}: {}", verdict.reason.name(), hex(&bytes));
+        *reached.entry(verdict.reason).or_default() += 1;
+    }
+}
+
+/// Both sides remember the same flows.
+fn check_flows<F: Family>(host: &[std::cell::RefCell<HashMap<F::FlowKey, Flow>>; 2], maps: &FamilyMaps<F>) {
+    for (stage, kernel) in Kernel::flows(maps).into_iter().enumerate() {
+        let timeless = |flow: &Flow| Flow { since_seconds: 0, ..*flow };
+        let host: HashMap<_, _> = host[stage].borrow().iter().map(|(key, flow)| (*key, timeless(flow))).collect();
+        let kernel: HashMap<_, _> = kernel.iter().map(|(key, flow)| (*key, timeless(flow))).collect();
+        assert!(host == kernel, "stage {stage}: {} flows on the host, {} in the kernel", host.len(), kernel.len());
+    }
+}
+
+#[test]
+fn rewritten_frames_have_valid_checksums() {
+    let memory = world();
+    let mut random = Random::new(SEED + 1);
+    let mut checked = 0;
+    for _ in 0..20_000 {
+        let bytes = if random.below(3) == 0 { leaving(&mut random) } else { arriving(&mut random) };
+        let readable = std::panic::catch_unwind(|| checksums_are_valid(&bytes)).unwrap_or(false);
+        if !readable {
+            continue;
+        }
+        let mut frame = Frame::new(&bytes, DEVICE);
+        let arrives = lb_common::handle(&mut frame, &memory);
+        let verdict =
+            if arrives.reason == Reason::NotAFrontend { lb_common::restore(&mut frame, &memory) } else { arrives };
+        if verdict.reason.class() == Class::Forward && verdict.reason != Reason::Decapsulated {
+            assert!(checksums_are_valid(frame.bytes()), "{}: {}", verdict.reason.name(), hex(&bytes));
+            checked += 1;
+        }
+    }
+    assert!(checked > 3_000, "only {checked} frames were rewritten");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,138 @@
+//! The kernel's half: the real programs, with the tables of a host world in their maps.
+
+use aya::programs::{TestRun, TestRunAttrs, TestRunOptions};
+use lb_common::{
+    Action, Family, Reason,
+    host::{FamilyMemory, Memory},
+};
+use lb_userspace::dataplane::{FamilyMaps, Loaded, Pod, Sizes, load};
+
+/// Room for what the tunnel adds, in bytes.
+const GROWTH: usize = 256;
+
+/// The programs, loaded without pins.
+pub(crate) struct Kernel {
+    loaded: Loaded,
+}
+
+/// What became of a frame.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Outcome {
+    pub(crate) action: u32,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Kernel {
+    /// Loads the programs and copies `memory` into their maps.
+    pub(crate) fn with(memory: &Memory) -> Self {
+        let sizes =
+            Sizes { flows: 65_536, slots: 65_536, backends: 256, services: 64, frontends: 64, nodes: 16 };
+        let mut loaded = load(&sizes, None, false).unwrap_or_else(|error| {
+            panic!("this test needs root and a kernel that loads the programs: {error:?}");
+        });
+        let maps = &mut loaded.maps;
+        maps.config.set(0, Pod(memory.config), 0).unwrap();
+        maps.slots.write(0, &memory.slots).unwrap();
+        for (id, backend) in memory.backends.iter().enumerate() {
+            maps.backends.set(id as u32, Pod(*backend), 0).unwrap();
+        }
+        copy(&memory.v4, &mut maps.v4);
+        copy(&memory.v6, &mut maps.v6);
+        Self { loaded }
+    }
+
+    /// Runs the XDP program on a frame.
+    pub(crate) fn ingress(&mut self, frame: &[u8]) -> Outcome {
+        let mut data_out = vec![0; frame.len() + GROWTH];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut data_out),
+            repeat: 1,
+            attrs: TestRunAttrs::new(),
+            ..TestRunOptions::default()
+        };
+        let result = self.loaded.ingress().unwrap().test_run(options).unwrap();
+        data_out.truncate(result.data_size_out as usize);
+        Outcome { action: result.return_value, bytes: data_out }
+    }
+
+    /// Runs the XDP program on a frame that has `metadata` bytes of its headroom taken; returns the action.
+    pub(crate) fn ingress_with_metadata(&mut self, frame: &[u8], metadata: u32) -> u32 {
+        let data: Vec<u8> = std::iter::repeat_n(0, metadata as usize).chain(frame.iter().copied()).collect();
+        // struct xdp_md (include/uapi/linux/bpf.h): data, data_end, data_meta, ingress_ifindex, rx_queue, egress_ifindex.
+        let context: Vec<u8> =
+            [metadata, data.len() as u32, 0, 0, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect();
+        let options =
+            TestRunOptions { data_in: Some(&data), ctx_in: Some(&context), repeat: 1, ..TestRunOptions::default() };
+        self.loaded.ingress().unwrap().test_run(options).unwrap().return_value
+    }
+
+    /// Runs the tcx program on a packet.
+    pub(crate) fn egress(&mut self, frame: &[u8]) -> Outcome {
+        let mut data_out = vec![0; frame.len() + GROWTH];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut data_out),
+            repeat: 1,
+            ..TestRunOptions::default()
+        };
+        let result = self.loaded.egress().unwrap().test_run(options).unwrap();
+        data_out.truncate(result.data_size_out as usize);
+        Outcome { action: result.return_value, bytes: data_out }
+    }
+
+    /// Packets counted for a reason.
+    pub(crate) fn count(&self, reason: Reason) -> u64 {
+        self.loaded.maps.counters.get(&reason.index(), 0).unwrap().iter().sum()
+    }
+
+    /// The flows of a family, as in a host world.
+    pub(crate) fn flows<F: Family>(maps: &FamilyMaps<F>) -> [Vec<(F::FlowKey, lb_common::layout::Flow)>; 2] {
+        [&maps.new_flows, &maps.flows].map(|map| {
+            map.iter().map(|entry| entry.map(|(key, flow)| (key.0, flow.0)).unwrap()).collect()
+        })
+    }
+
+    /// The IPv4 and the IPv6 maps.
+    pub(crate) fn maps(&self) -> &lb_userspace::dataplane::Maps {
+        &self.loaded.maps
+    }
+}
+
+/// What XDP returns for an action (`enum xdp_action`, include/uapi/linux/bpf.h).
+pub(crate) fn xdp_action(action: Action) -> u32 {
+    match action {
+        Action::Drop => 1,
+        Action::Pass => 2,
+        Action::Transmit => 3,
+        Action::Redirect(_) => 4,
+    }
+}
+
+/// What tcx returns for an action (`enum tcx_action_base`, include/uapi/linux/bpf.h).
+pub(crate) fn tcx_action(action: Action) -> u32 {
+    match action {
+        Action::Pass => u32::MAX,
+        Action::Drop | Action::Transmit | Action::Redirect(_) => 2,
+    }
+}
+
+fn copy<F: Family>(memory: &FamilyMemory<F>, maps: &mut FamilyMaps<F>) {
+    for (key, frontend) in &memory.frontends {
+        maps.frontends.insert(Pod(*key), Pod(*frontend), 0).unwrap();
+    }
+    for (key, backend) in &memory.locals {
+        maps.locals.insert(Pod(*key), backend, 0).unwrap();
+    }
+    for (address, node) in &memory.peers {
+        maps.peers.insert(Pod(*address), node, 0).unwrap();
+    }
+    for (node, hop) in &memory.next_hops {
+        maps.next_hops.set(*node, Pod(*hop), 0).unwrap();
+    }
+    for (stage, map) in [&mut maps.new_flows, &mut maps.flows].into_iter().enumerate() {
+        for (key, flow) in memory.flows[stage].borrow().iter() {
+            map.insert(Pod(*key), Pod(*flow), 0).unwrap();
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! A small world in which every reason can be reached.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use lb_common::{
+    Family, V4, V6,
+    host::Memory,
+    layout::{
+        Backend, Config, Flow, Frontend, NextHop4, NextHop6, SLOTS_PER_CHUNK, THIS_NODE, backend_state, frontend_flags,
+        frontend_kind,
+    },
+    wire::Protocol,
+};
+
+/// The device that test frames come in by: the loopback device, as in `BPF_PROG_TEST_RUN`.
+pub(crate) const DEVICE: u32 = 1;
+/// Another device, for packets that leave by it.
+const OTHER_DEVICE: u32 = 7;
+/// The tunnel's UDP port.
+pub(crate) const TUNNEL_PORT: u16 = 6181;
+/// Port of all frontends and Pods.
+pub(crate) const PORT: u16 = 80;
+/// Source port whose flows are bound to a backend that is gone.
+pub(crate) const ORPHANED_PORT: u16 = 4_000;
+/// Source port whose flows are bound to an id that has been given away again.
+pub(crate) const REASSIGNED_PORT: u16 = 4_001;
+
+/// Nodes by what they are for.
+pub(crate) mod node {
+    pub(crate) const PLAIN: u32 = 1;
+    pub(crate) const OTHER_DEVICE: u32 = 2;
+    pub(crate) const UNRESOLVED: u32 = 3;
+    pub(crate) const NARROW: u32 = 4;
+}
+
+/// Backends by what they are for.
+pub(crate) mod backend {
+    pub(crate) const LOCAL: u32 = 1;
+    pub(crate) const REMOTE: u32 = 2;
+    pub(crate) const REDIRECTED: u32 = 3;
+    pub(crate) const UNREACHABLE: u32 = 4;
+    pub(crate) const NARROW: u32 = 5;
+    pub(crate) const DRAINING: u32 = 6;
+    pub(crate) const GONE: u32 = 7;
+    pub(crate) const COUNT: u32 = 8;
+}
+
+/// The last octet of frontends' addresses, by what they are for.
+pub(crate) mod vip {
+    pub(crate) const MIXED: u8 = 1;
+    pub(crate) const AFFINE: u8 = 2;
+    pub(crate) const EMPTY: u8 = 3;
+    pub(crate) const BROKEN: u8 = 4;
+    pub(crate) const UNREACHABLE: u8 = 5;
+    pub(crate) const NARROW: u8 = 6;
+    pub(crate) const ALL: [u8; 6] = [MIXED, AFFINE, EMPTY, BROKEN, UNREACHABLE, NARROW];
+}
+
+/// Addresses of one family.
+#[derive(Clone, Copy)]
+pub(crate) struct Addresses {
+    pub(crate) vip: fn(u8) -> IpAddr,
+    pub(crate) client: fn(u8) -> IpAddr,
+    pub(crate) pod: fn(u32) -> IpAddr,
+    pub(crate) node: fn(u32) -> IpAddr,
+}
+
+pub(crate) const V4_ADDRESSES: Addresses = Addresses {
+    vip: |n| IpAddr::V4(Ipv4Addr::new(203, 0, 113, n)),
+    client: |n| IpAddr::V4(Ipv4Addr::new(192, 0, 2, n)),
+    pod: |n| IpAddr::V4(Ipv4Addr::new(10, 244, 1, n as u8)),
+    node: |n| IpAddr::V4(Ipv4Addr::new(172, 18, 0, 10 + n as u8)),
+};
+
+pub(crate) const V6_ADDRESSES: Addresses = Addresses {
+    vip: |n| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, n.into())),
+    client: |n| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 1, 2, 3, n.into())),
+    pod: |n| IpAddr::V6(Ipv6Addr::new(0xfd00, 0x244, 1, 0, 0, 0, 0, n as u16)),
+    node: |n| IpAddr::V6(Ipv6Addr::new(0xfd00, 0x18, 0, 0, 0, 0, 0, 10 + n as u16)),
+};
+
+/// Slots of each table.
+const TABLE: u32 = 61;
+
+/// Ids of IPv6 backends follow those of the IPv4 ones.
+fn id(is_v6: bool, backend: u32) -> u32 {
+    backend + if is_v6 { backend::COUNT } else { 0 }
+}
+
+/// The tables of this world.
+pub(crate) fn world() -> Memory {
+    let mut memory = Memory {
+        config: Config { mss4: 1412, mss6: 1360, tunnel_port: TUNNEL_PORT, pad: 0 },
+        slots: vec![0; SLOTS_PER_CHUNK as usize],
+        backends: vec![Backend::default(); 2 * backend::COUNT as usize],
+        now_seconds: 0,
+        ..Memory::default()
+    };
+    for is_v6 in [false, true] {
+        backends(&mut memory, is_v6);
+        frontends(&mut memory, is_v6);
+        ways(&mut memory, is_v6);
+        old_flows(&mut memory, is_v6);
+    }
+    memory
+}
+
+fn addresses(is_v6: bool) -> Addresses {
+    if is_v6 { V6_ADDRESSES } else { V4_ADDRESSES }
+}
+
+fn backends(memory: &mut Memory, is_v6: bool) {
+    let nodes = [
+        (backend::LOCAL, THIS_NODE),
+        (backend::REMOTE, node::PLAIN),
+        (backend::REDIRECTED, node::OTHER_DEVICE),
+        (backend::UNREACHABLE, node::UNRESOLVED),
+        (backend::NARROW, node::NARROW),
+        (backend::DRAINING, THIS_NODE),
+        (backend::GONE, THIS_NODE),
+    ];
+    for (backend, node) in nodes {
+        let address = (addresses(is_v6).pod)(backend);
+        memory.backends[id(is_v6, backend) as usize] = Backend {
+            address: words(address),
+            port: PORT,
+            protocol: 0,
+            state: match backend {
+                backend::GONE => backend_state::GONE,
+                backend::DRAINING => backend_state::DRAINING,
+                _ => backend_state::ACTIVE,
+            },
+            node,
+            generation: 3,
+            version: if is_v6 { 6 } else { 4 },
+        };
+        if node == THIS_NODE && backend != backend::GONE {
+            for protocol in [Protocol::TCP, Protocol::UDP] {
+                match address {
+                    IpAddr::V4(address) => {
+                        let key = V4::frontend_key(address.into(), PORT, protocol);
+                        memory.v4.locals.insert(key, id(is_v6, backend));
+                    }
+                    IpAddr::V6(address) => {
+                        let key = V6::frontend_key(address.into(), PORT, protocol);
+                        memory.v6.locals.insert(key, id(is_v6, backend));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn frontends(memory: &mut Memory, is_v6: bool) {
+    let mixed: &[u32] = &[backend::LOCAL, backend::REMOTE, backend::REDIRECTED];
+    let tables: [(u8, u8, &[u32]); 6] = [
+        (vip::MIXED, 0, mixed),
+        (vip::AFFINE, frontend_flags::CLIENT_AFFINITY, mixed),
+        (vip::EMPTY, 0, &[]),
+        (vip::BROKEN, 0, &[backend::GONE]),
+        (vip::UNREACHABLE, 0, &[backend::UNREACHABLE]),
+        (vip::NARROW, 0, &[backend::NARROW]),
+    ];
+    for (index, (vip, flags, pool)) in tables.into_iter().enumerate() {
+        let offset = TABLE * (index as u32 + if is_v6 { 6 } else { 0 });
+        for slot in 0..if pool.is_empty() { 0 } else { TABLE } {
+            memory.slots[(offset + slot) as usize] = id(is_v6, pool[slot as usize % pool.len()]);
+        }
+        let frontend = Frontend {
+            kind: frontend_kind::LOAD_BALANCER_IP,
+            flags,
+            pad: 0,
+            service: index as u32 + 1,
+            service_hash: 0x5eed_0000 + index as u32,
+            table_offset: offset,
+            table_length: if pool.is_empty() { 0 } else { TABLE },
+            affinity_timeout_seconds: 0,
+        };
+        for protocol in [Protocol::TCP, Protocol::UDP] {
+            insert_frontend(memory, (addresses(is_v6).vip)(vip), PORT, protocol, frontend);
+        }
+    }
+    let tunnel = Frontend { kind: frontend_kind::TUNNEL, ..Frontend::default() };
+    insert_frontend(memory, (addresses(is_v6).node)(THIS_NODE), TUNNEL_PORT, Protocol::UDP, tunnel);
+}
+
+fn insert_frontend(memory: &mut Memory, address: IpAddr, port: u16, protocol: Protocol, frontend: Frontend) {
+    match address {
+        IpAddr::V4(address) => {
+            memory.v4.frontends.insert(V4::frontend_key(address.into(), port, protocol), frontend);
+        }
+        IpAddr::V6(address) => {
+            memory.v6.frontends.insert(V6::frontend_key(address.into(), port, protocol), frontend);
+        }
+    }
+}
+
+fn ways(memory: &mut Memory, is_v6: bool) {
+    let ways = [
+        (node::PLAIN, DEVICE, 1500, 1),
+        (node::OTHER_DEVICE, OTHER_DEVICE, 1500, 1),
+        (node::UNRESOLVED, 0, 0, 0),
+        (node::NARROW, DEVICE, 140, 1),
+    ];
+    for (node, device, mtu, ready) in ways {
+        let ethernet = [0x0000_0002, 0x0002_0001 + (node << 8), 0x0001_0000];
+        match ((addresses(is_v6).node)(THIS_NODE), (addresses(is_v6).node)(node)) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let (source, destination) = (source.into(), destination.into());
+                memory.v4.peers.insert(destination, node);
+                memory.v4.next_hops.insert(node, NextHop4 { source, destination, device, mtu, ready, ethernet });
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let (source, destination) = (source.into(), destination.into());
+                memory.v6.peers.insert(destination, node);
+                memory.v6.next_hops.insert(node, NextHop6 { source, destination, device, mtu, ready, ethernet });
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => unreachable!("one family at a time"),
+        }
+    }
+}
+
+/// Flows from before: bound to a backend that is gone, or to an id that has another generation by now.
+fn old_flows(memory: &mut Memory, is_v6: bool) {
+    let orphaned = Flow { backend: id(is_v6, backend::GONE), generation: 3, since_seconds: 0, service: 1 };
+    let reassigned = Flow { backend: id(is_v6, backend::LOCAL), generation: 2, since_seconds: 0, service: 1 };
+    for client in 0..8 {
+        for (port, flow) in [(ORPHANED_PORT, orphaned), (REASSIGNED_PORT, reassigned)] {
+            for stage in 0..2 {
+                let source = (addresses(is_v6).client)(client);
+                let port = port + 2 * stage as u16;
+                match (source, (addresses(is_v6).vip)(vip::MIXED)) {
+                    (IpAddr::V4(source), IpAddr::V4(vip)) => {
+                        let key = V4::flow_key(source.into(), vip.into(), port, PORT, Protocol::TCP);
+                        memory.v4.flows[stage].borrow_mut().insert(key, flow);
+                    }
+                    (IpAddr::V6(source), IpAddr::V6(vip)) => {
+                        let key = V6::flow_key(source.into(), vip.into(), port, PORT, Protocol::TCP);
+                        memory.v6.flows[stage].borrow_mut().insert(key, flow);
+                    }
+                    (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {
+                        unreachable!("one family at a time")
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn words(address: IpAddr) -> [u32; 4] {
+    use lb_common::family::{Address, Address4, Address6};
+    match address {
+        IpAddr::V4(address) => Address4::from(address).to_words(),
+        IpAddr::V6(address) => Address6::from(address).to_words(),
+    }
+}
