@@ -17,7 +17,9 @@ use lb_userspace::{
 fn main() -> ExitCode {
     let Cli { command, places } = Cli::parse();
     let said = match &command {
-        Command::Agent(options) => return agent::run(options).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS),
+        Command::Agent(options) => {
+            return agent::run(options).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS);
+        }
         Command::Detach(options) => detach::run(options, &places),
         Command::Status(options) => status::run(options, &places),
         Command::Get(options) => get::run(options, &places),

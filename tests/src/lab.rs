@@ -339,6 +339,7 @@ impl Lab {
 
     fn add_agents(&mut self, limpet: &Path) -> Result<()> {
         let pin_root = agent::make_pin_root(&self.record, &self.id)?;
+        topology::wake_router(&self.names, &pin_root)?;
         for node in 1..=NODES {
             let namespace = self.names.node(node);
             let mut agent = Agent::new(&self.record, namespace, node, limpet.to_owned(), &pin_root)?;

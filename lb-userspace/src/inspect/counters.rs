@@ -34,7 +34,9 @@ pub fn rows(counters: &Counters, format: Format) -> Vec<CounterRow> {
     for program in [Program::Ingress, Program::Egress] {
         let own: Vec<_> = counters.iter().filter(|(reason, _)| reason.program() == program).collect();
         let is_shown = |packets: u64| packets != 0 || format != Format::Table;
-        rows.extend(own.iter().filter(|(_, packets)| is_shown(*packets)).map(|(reason, packets)| row(*reason, *packets)));
+        rows.extend(
+            own.iter().filter(|(_, packets)| is_shown(*packets)).map(|(reason, packets)| row(*reason, *packets)),
+        );
         if format != Format::Json {
             let packets = own.iter().fold(0_u64, |sum, (_, packets)| sum.wrapping_add(*packets));
             let program = program_name(program);

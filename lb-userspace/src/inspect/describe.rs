@@ -137,10 +137,12 @@ fn describe_port(state: &State, id: u32, port: &ServicePort) -> PortDescription 
     let members = state.backends_by_service().remove(&id).unwrap_or_default();
     let backend = |backend_id: u32| {
         let backend = state.backends.get(&backend_id)?;
-        let in_tables = tables.keys().zip(&described);
-        let found = in_tables.filter_map(|(extent, table)| Some((state.tables.get(extent)?.get(&backend_id)?, table)));
-        let (slots, share, fair_share) = found.last().map_or((0, 0.0, 0.0), |(slots, table)| {
-            (*slots, f64::from(*slots) / f64::from(table.slots.max(1)), table.fair_share)
+        // A backend has one address, so that only the table of its family names it.
+        let mut in_tables = tables.keys().zip(&described);
+        let found =
+            in_tables.find_map(|(extent, table)| Some((state.tables.get(extent)?.get(&backend_id).copied()?, table)));
+        let (slots, share, fair_share) = found.map_or((0, 0.0, 0.0), |(slots, table)| {
+            (slots, f64::from(slots) / f64::from(table.slots.max(1)), table.fair_share)
         });
         Some(BackendDescription {
             name: backend.name(),

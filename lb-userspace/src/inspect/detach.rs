@@ -65,10 +65,7 @@ mod tests {
     use super::*;
 
     fn options(root: &Path) -> (DetachOptions, Places) {
-        (
-            DetachOptions { force: false },
-            Places { pin_dir: root.join("pins"), socket: root.join("agent.sock") },
-        )
+        (DetachOptions { force: false }, Places { pin_dir: root.join("pins"), socket: root.join("agent.sock") })
     }
 
     #[test]

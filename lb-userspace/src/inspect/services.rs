@@ -6,10 +6,7 @@ use super::{
     output::{NOTHING_THERE, Row, list, or_nothing},
     state::{BackendState, Frontend, FrontendKind, State},
 };
-use crate::{
-    cli::Scope,
-    model::Family,
-};
+use crate::{cli::Scope, model::Family};
 
 /// A Service port.
 #[derive(Clone, Debug, PartialEq, Serialize)]

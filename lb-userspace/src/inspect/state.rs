@@ -346,11 +346,7 @@ pub(crate) mod sample {
         };
         let hop = Hop { device: "eth0".to_owned(), mac: "02:00:00:00:00:02".to_owned(), mtu_bytes: 1500 };
         State {
-            services: [
-                (1, service("default", "web", "http", "TCP")),
-                (2, service("shop", "cart", "", "UDP")),
-            ]
-            .into(),
+            services: [(1, service("default", "web", "http", "TCP")), (2, service("shop", "cart", "", "UDP"))].into(),
             frontends: vec![
                 frontend("10.0.0.1:30080", FrontendKind::NodePort, 1, Some(table)),
                 frontend("203.0.113.10:80", FrontendKind::LoadBalancerIP, 1, Some(table)),
@@ -364,7 +360,10 @@ pub(crate) mod sample {
             ]
             .into(),
             nodes: [
-                (0, Node { name: "n1".to_owned(), ways: vec![Way { address: "10.0.0.1".parse().unwrap(), hop: None }] }),
+                (
+                    0,
+                    Node { name: "n1".to_owned(), ways: vec![Way { address: "10.0.0.1".parse().unwrap(), hop: None }] },
+                ),
                 (
                     1,
                     Node {

@@ -193,13 +193,7 @@ pub(super) fn problem_table(problems: &[Problem], options: &OutputOptions) -> St
         };
         let or_nothing = |text: &Option<String>| text.clone().unwrap_or_else(|| NOTHING_THERE.to_owned());
         let (object, field, file) = (&problem.object, &problem.field, &problem.file);
-        vec![
-            severity.to_owned(),
-            or_nothing(object),
-            or_nothing(field),
-            or_nothing(file),
-            problem.message.clone(),
-        ]
+        vec![severity.to_owned(), or_nothing(object), or_nothing(field), or_nothing(file), problem.message.clone()]
     };
     let header = ["SEVERITY", "OBJECT", "FIELD", "FILE", "PROBLEM"];
     let header = if options.no_headers { [].as_slice() } else { header.as_slice() };

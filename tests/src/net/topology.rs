@@ -3,10 +3,13 @@
 //! Every veth pair is made by the outer namespace with both its ends already elsewhere: nothing is
 //! ever created in the machine's own namespace, and nothing in the lab has a way to it.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use super::ip;
 use super::namespace::Namespace;
+use super::xdp;
 use crate::address::{self, CLIENTS, Family, NODES, POD_GATEWAY_V4, POD_GATEWAY_V6};
 use crate::record::{Made, Record};
 use crate::world::Pod;
@@ -119,6 +122,13 @@ pub(crate) fn build(names: &Names, record: &Record) -> Result<()> {
         ip::make_wire(node, &[UPLINK])?;
     }
     Ok(())
+}
+
+/// Lets the router's ports to the nodes take what the nodes' XDP programs send. `pins` is a directory on a BPF file
+/// system.
+pub(crate) fn wake_router(names: &Names, pins: &Path) -> Result<()> {
+    let ports: Vec<String> = (1..=NODES).map(router_port_to_node).collect();
+    xdp::pass_everything(&names.router(), &ports, pins)
 }
 
 /// Makes Pods' namespaces and joins them to their nodes.
