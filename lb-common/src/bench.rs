@@ -15,7 +15,7 @@ pub struct Bench {
     pub header: [u64; HEADER_WORDS],
     /// The frame's length, in bytes.
     pub length: u32,
-    /// Offset in the frame of the word of the client's address that is varied, in bytes; at most 63.
+    /// Offset in the frame of the word of the client's address that is varied, in bytes; at most 127.
     pub client_offset: u32,
     /// That word, octets in wire order.
     pub client: u32,

@@ -162,7 +162,7 @@ pub struct Flow {
     pub backend: u32,
     /// The backend's generation when the flow was bound to it.
     pub generation: u32,
-    /// When the flow was bound, in seconds of the monotonic clock that counts suspend (CLOCK_BOOTTIME).
+    /// When the flow was bound, in seconds of the monotonic clock, which does not count suspend (CLOCK_MONOTONIC).
     pub since_seconds: u32,
     /// Id of the Service port that it came in by.
     pub service: u32,

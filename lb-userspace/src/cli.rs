@@ -56,6 +56,7 @@ pub struct Cli {
 
 /// Where the things of one node are.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Places")]
 pub struct Places {
     /// Directory on a BPF file system that maps and links are pinned below
     #[arg(long, global = true, env = "LIMPET_PIN_DIR", value_name = "DIR", default_value = DEFAULT_ROOT)]
@@ -139,12 +140,12 @@ pub struct AgentOptions {
         value_parser = value_parser!(u16).range(1..)
     )]
     pub tunnel_port: u16,
-    /// How much there is room for.
-    #[command(flatten)]
-    pub limits: LimitOptions,
     /// Write a line for each packet that is dropped: to find a fault, not for every day
     #[arg(long, env = "LIMPET_LOG_DROPS", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub log_drops: bool,
+    /// How much there is room for.
+    #[command(flatten)]
+    pub limits: LimitOptions,
     /// Where this node's things are, wherever on the command line that was said.
     #[command(flatten)]
     pub places: Places,
@@ -152,7 +153,7 @@ pub struct AgentOptions {
 
 /// How much the maps are made for.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Limits (maps that are already pinned keep theirs until `limpet detach`)")]
+#[command(next_help_heading = "Limits (to change them, run `limpet detach` first)")]
 pub struct LimitOptions {
     /// Flows of each address family; beyond it the one unused for longest is forgotten
     #[arg(

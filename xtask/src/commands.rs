@@ -14,8 +14,8 @@ use crate::{bpf_object, cargo, logged, tool};
 
 /// The program that makes the lab and shows the demo.
 const LAB: &str = "limpet-lab";
-/// The program that measures the datapath.
-const BENCH: &str = "limpet-bench";
+/// What measures the datapath, for `cargo bench`.
+const BENCH: [&str; 4] = ["--package", "lb-userspace", "--bench", "datapath"];
 
 /// Installs what is missing.
 pub(crate) fn setup(project: &Project) -> anyhow::Result<u8> {
@@ -97,11 +97,17 @@ pub(crate) fn demo(project: &Project, keep: bool, down: bool) -> anyhow::Result<
 /// Builds everything for speed, then becomes the bench.
 pub(crate) fn bench(project: &Project, json: Option<&Path>) -> anyhow::Result<u8> {
     root::require("the bench loads BPF programs")?;
-    build_all(project, Needed::ToRun, Profile::Release)?;
+    build_bpf(project, Needed::ToRun)?;
+    let mut build = cargo::host(project);
+    build.args(["bench", "--no-run"]).args(BENCH);
+    logged::run("building the bench, for speed", &project.log("build-bench"), &mut build)?;
 
-    let mut bench = tool::command(program(project, Profile::Release, BENCH)?);
+    let mut bench = cargo::host(project);
+    bench.args(["bench", "--quiet"]).args(BENCH);
     if let Some(file) = json {
-        bench.arg("--json").arg(file);
+        // cargo runs a bench in its package's directory, not in this one.
+        let file = std::path::absolute(file).with_context(|| format!("{} is no path", file.display()))?;
+        bench.arg("--").arg("--json").arg(file);
     }
     become_it(&mut bench)
 }

@@ -74,6 +74,13 @@ fn bench_restore_egress(context: TcContext) -> i32 {
     }
 }
 
+/// The ingress program as it is, for frames that it leaves as they are.
+#[xdp]
+fn bench_ingress_bare(context: XdpContext) -> u32 {
+    let verdict = lb_common::handle(&mut XdpFrame::new(&context), &Maps);
+    outcome::xdp(&context, verdict)
+}
+
 /// The ingress program on a frame that is put back before.
 #[xdp]
 fn bench_ingress(context: XdpContext) -> u32 {
@@ -122,5 +129,5 @@ fn restore<P: Packet>(frame: &mut P) -> Option<()> {
     bench.turn = turn.wrapping_add(1);
     let flow = (turn >> bench.turns_per_flow_log2).wrapping_mul(bench.stride) & bench.flow_mask;
     let address = u32::from_be(bench.client) ^ flow;
-    frame.write((bench.client_offset & 0x3f) as usize, &address.to_be())
+    frame.write((bench.client_offset & 0x7f) as usize, &address.to_be())
 }

@@ -1,10 +1,6 @@
 //! The ways to other nodes: looked up in the kernel, kept in the maps.
 
-use std::{
-    collections::BTreeMap,
-    net::IpAddr,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use anyhow::Result;
 use tokio::time::{Instant, timeout_at};

@@ -1,4 +1,4 @@
-//! One agent per node: the maps have one writer.
+//! One agent per node: the maps have one writer, the socket one owner.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -21,14 +21,30 @@ impl Lock {
     /// When another agent holds it, or the socket's directory cannot be made or written to.
     pub(super) fn take(socket: &Path) -> Result<Self> {
         let directory = socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(directory).with_context(|| format!("cannot make {} for the socket", directory.display()))?;
+        fs::create_dir_all(directory).with_context(|| {
+            format!(
+                "cannot make {} for the socket; run as root, or name another place with --socket",
+                directory.display()
+            )
+        })?;
         let path = socket.with_extension("lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .with_context(|| format!("cannot open {}; run as root, or name another place with --socket", path.display()))?;
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).with_context(|| {
+            format!("cannot open {}; run as root, or name another place with --socket", path.display())
+        })?;
+        Self::hold(file, &path)
+    }
+
+    /// Takes the lock on what is pinned, which another agent may write to though it has another socket.
+    ///
+    /// # Errors
+    /// When another agent holds it, or the directory cannot be opened.
+    pub(super) fn take_pins(directory: &Path) -> Result<Self> {
+        let file =
+            File::open(directory).with_context(|| format!("cannot open {}; run as root", directory.display()))?;
+        Self::hold(file, directory)
+    }
+
+    fn hold(file: File, path: &Path) -> Result<Self> {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(Self { _file: file }),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!(

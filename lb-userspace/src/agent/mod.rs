@@ -63,7 +63,7 @@ fn log_to_standard_error() {
 }
 
 async fn serve(options: &AgentOptions) -> Result<()> {
-    let _lock = Lock::take(&options.places.socket)?;
+    let _socket_lock = Lock::take(&options.places.socket)?;
     let mut terminated = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupted = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
 
@@ -71,6 +71,8 @@ async fn serve(options: &AgentOptions) -> Result<()> {
     let uplinks = uplinks(options, &netlink).await?;
     let pins = Pins::new(&options.places.pin_dir);
     warn_of_other_versions(&pins);
+    pins.create()?;
+    let _pins_lock = Lock::take_pins(&pins.version_directory())?;
     let mut loaded = dataplane::load(&options.limits.sizes(), Some(&pins), options.log_drops)?;
     if options.log_drops {
         drop_log::start(loaded.ebpf())?;
@@ -143,11 +145,7 @@ async fn uplinks(options: &AgentOptions, netlink: &Netlink) -> Result<Vec<Device
 }
 
 /// Puts the programs on the uplinks, and takes them off devices that are none any more.
-fn attach(
-    loaded: &mut dataplane::Loaded,
-    pins: &Pins,
-    uplinks: &[Device],
-) -> Result<Vec<dataplane::Attached>> {
+fn attach(loaded: &mut dataplane::Loaded, pins: &Pins, uplinks: &[Device]) -> Result<Vec<dataplane::Attached>> {
     let mut attached = Vec::with_capacity(uplinks.len());
     for device in uplinks {
         let programs = dataplane::attach(loaded, pins, &device.name)?;

@@ -31,12 +31,12 @@ pub enum Error {
         path: PathBuf,
     },
     /// A map cannot be used.
-    #[error("cannot use map {name}")]
+    #[error("cannot use map {name}{}", denied_hint(source))]
     Map {
         /// The map.
         name: String,
         /// Why.
-        source: MapError,
+        source: Box<MapError>,
     },
     /// A map cannot be mapped into memory.
     #[error("cannot map {name} into memory")]
@@ -66,19 +66,19 @@ pub enum Error {
         wanted: u32,
     },
     /// The kernel refuses the programs.
-    #[error("the kernel refuses Limpet's programs{}", load_hint(source))]
+    #[error("the kernel refuses Limpet's programs{}", load_hint(source.as_ref()))]
     Load {
         /// Why.
         #[source]
         source: Box<EbpfError>,
     },
     /// A program is not in the object, or cannot be loaded.
-    #[error("the kernel refuses program {name}")]
+    #[error("the kernel refuses program {name}{}", load_hint(source))]
     Program {
         /// The program.
         name: &'static str,
         /// Why.
-        source: ProgramError,
+        source: Box<ProgramError>,
     },
     /// A program cannot be attached.
     #[error("cannot attach {what} to {device}: {hint}")]
@@ -90,7 +90,7 @@ pub enum Error {
         /// What to do.
         hint: &'static str,
         /// Why.
-        source: ProgramError,
+        source: Box<ProgramError>,
     },
     /// A link cannot be pinned or updated.
     #[error("cannot keep {what} on {device}: {message}")]
@@ -112,6 +112,13 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// A failure of the map with this name.
+    pub fn map(name: &str, source: MapError) -> Self {
+        Self::Map { name: name.to_owned(), source: Box::new(source) }
+    }
+}
+
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => ": permission denied; run as root (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON)",
@@ -119,14 +126,32 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-fn load_hint(error: &EbpfError) -> &'static str {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+fn denied_hint(error: &MapError) -> &'static str {
+    match errno(error) {
+        Some(libc::EPERM | libc::EACCES) => ": not permitted; run as root (CAP_BPF)",
+        Some(_) | None => "",
+    }
+}
+
+fn load_hint(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    match errno(error) {
+        Some(libc::EPERM) => ": not permitted; run as root (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON)",
+        // The verifier's no. Without CAP_PERFMON it takes no program that compares pointers, as all of ours do.
+        Some(libc::EACCES) => ": run as root (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON), on Linux 6.6 or newer",
+        Some(libc::EINVAL) => ": Linux 6.6 or newer is needed",
+        Some(libc::ENOMEM) => ": not enough memory for the maps; lower the limits (--max-flows before others)",
+        Some(_) | None => "",
+    }
+}
+
+/// The kernel's error number, wherever in the chain it stands.
+pub(super) fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut source = Some(error);
     while let Some(error) = source {
-        let denied = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) == Some(libc::EPERM);
-        if denied {
-            return ": not permitted; run as root (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON)";
+        if let Some(errno) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return Some(errno);
         }
         source = error.source();
     }
-    ""
+    None
 }

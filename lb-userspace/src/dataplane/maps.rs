@@ -69,7 +69,7 @@ impl Maps {
         }
         let directory = pins.maps();
         Self::from_source(|name| {
-            let map_error = |source| Error::Map { name: name.to_owned(), source };
+            let map_error = |source| Error::map(name, source);
             Map::from_map_data(MapData::from_pin(directory.join(name)).map_err(map_error)?).map_err(map_error)
         })
     }
@@ -115,5 +115,5 @@ fn typed<M>(name: &str, source: &mut impl FnMut(&str) -> Result<Map, Error>) -> 
 where
     M: TryFrom<Map, Error = aya::maps::MapError>,
 {
-    M::try_from(source(name)?).map_err(|source| Error::Map { name: name.to_owned(), source })
+    M::try_from(source(name)?).map_err(|source| Error::map(name, source))
 }

@@ -20,6 +20,9 @@ const FLOWS_PER_NEW_FLOW: u32 = 8;
 /// Elements of an LRU map that the kernel may hold back per CPU, twice (kernel/bpf/bpf_lru_list.c: LOCAL_FREE_TARGET).
 const LRU_RESERVE_PER_CPU: u32 = 256;
 
+/// This node's own end of the tunnel is found among the frontends; while its address changes, there are two.
+const TUNNEL_ENDS: u32 = 2;
+
 /// How much the maps have room for. What happens when one is full stands beside it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 pub struct Sizes {
@@ -50,7 +53,7 @@ impl Sizes {
         match name.trim_end_matches(['4', '6']) {
             "SLOTS" => self.slots.div_ceil(SLOTS_PER_CHUNK),
             "BACKENDS" => self.backends.min(MAX_BACKEND_ID),
-            "FRONTENDS" => self.frontends,
+            "FRONTENDS" => self.frontends.saturating_add(TUNNEL_ENDS),
             "LOCALS" => self.backends,
             "PEERS" | "NEXT_HOPS" => self.nodes,
             "NAMES" => self.services.saturating_add(self.backends).saturating_add(self.nodes),
@@ -107,8 +110,7 @@ fn check_size(pins: &Pins, name: &str, wanted: u32) -> Result<(), Error> {
     if !path.exists() {
         return Ok(());
     }
-    let map_error = |source| Error::Map { name: name.to_owned(), source };
-    let pinned = MapInfo::from_pin(&path).map_err(map_error)?.max_entries();
+    let pinned = MapInfo::from_pin(&path).map_err(|source| Error::map(name, source))?.max_entries();
     if pinned == wanted { Ok(()) } else { Err(Error::Size { name: name.to_owned(), pinned, wanted }) }
 }
 
@@ -126,9 +128,8 @@ impl Loaded {
     /// # Errors
     /// When the object has none of that name, or the verifier refuses it.
     pub fn xdp(&mut self, name: &'static str) -> Result<&mut Xdp, Error> {
-        let program_error = |source| Error::Program { name, source };
-        let program: &mut Xdp =
-            self.program(name)?.try_into().map_err(program_error)?;
+        let program_error = |source| Error::Program { name, source: Box::new(source) };
+        let program: &mut Xdp = self.program(name)?.try_into().map_err(program_error)?;
         if program.fd().is_err() {
             program.load().map_err(program_error)?;
         }
@@ -148,9 +149,8 @@ impl Loaded {
     /// # Errors
     /// When the object has none of that name, or the verifier refuses it.
     pub fn classifier(&mut self, name: &'static str) -> Result<&mut SchedClassifier, Error> {
-        let program_error = |source| Error::Program { name, source };
-        let program: &mut SchedClassifier =
-            self.program(name)?.try_into().map_err(program_error)?;
+        let program_error = |source| Error::Program { name, source: Box::new(source) };
+        let program: &mut SchedClassifier = self.program(name)?.try_into().map_err(program_error)?;
         if program.fd().is_err() {
             program.load().map_err(program_error)?;
         }

@@ -4,7 +4,9 @@
 //! never meet maps of another. Maps and links are apart, because a pin does not say which it is.
 
 use std::{
-    fs, io,
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -63,7 +65,7 @@ impl Pins {
         file_names(&self.root).unwrap_or_default().into_iter().filter(|name| *name != ours).collect()
     }
 
-    /// Makes the directories.
+    /// Makes the directories, for their owner alone: whoever can open one can hold the lock that agents take on it.
     ///
     /// # Errors
     /// When the root is not on a BPF file system, or may not be written to.
@@ -77,7 +79,8 @@ impl Pins {
             return Err(Error::NoBpffs { path: self.root.clone() });
         }
         for directory in [self.maps(), self.links()] {
-            fs::create_dir_all(&directory).map_err(|source| Error::Pins { path: directory, source })?;
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+            made.map_err(|source| Error::Pins { path: directory, source })?;
         }
         Ok(())
     }

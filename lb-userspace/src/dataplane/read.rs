@@ -2,7 +2,6 @@
 
 use std::{net::IpAddr, net::SocketAddr, sync::Arc};
 
-use aya::maps::MapError;
 use lb_common::{
     layout::{
         Backend, Frontend, FrontendKey4, FrontendKey6, SLOT_BACKEND_MASK, backend_state, frontend_flags, frontend_kind,
@@ -41,7 +40,7 @@ pub fn read(maps: &Maps, now_seconds: u64) -> Result<Applied, Error> {
 
 fn read_names(maps: &Maps, applied: &mut Applied) -> Result<(), Error> {
     for entry in maps.names.iter() {
-        let (key, name) = entry.map_err(|source| map_error("NAMES", source))?;
+        let (key, name) = entry.map_err(|source| Error::map("NAMES", source))?;
         let (id, text) = (key.0.id, names::text(&name.0));
         match key.0.kind {
             name_kind::SERVICE => {
@@ -75,7 +74,7 @@ fn service_name(name: names::ServiceName<'_>) -> Option<ServicePortName> {
 
 fn read_backends(maps: &Maps, now_seconds: u64, applied: &mut Applied) -> Result<(), Error> {
     for id in 1..maps.backends.len() {
-        let backend = maps.backends.get(&id, 0).map_err(|source| map_error("BACKENDS", source))?.0;
+        let backend = maps.backends.get(&id, 0).map_err(|source| Error::map("BACKENDS", source))?.0;
         if let Some(record) = record(&backend) {
             let retired_at = (record.state == RecordState::Gone).then_some(now_seconds);
             applied.backends.insert(id, AppliedBackend { record, retired_at });
@@ -118,7 +117,7 @@ fn read_family<F: lb_common::Family>(
     parts: impl Fn(&F::FrontendKey) -> (IpAddr, u16, u8),
 ) -> Result<(), Error> {
     for entry in of.frontends.iter() {
-        let (key, frontend) = entry.map_err(|source| map_error("FRONTENDS", source))?;
+        let (key, frontend) = entry.map_err(|source| Error::map("FRONTENDS", source))?;
         let (address, port, number) = parts(&key.0);
         let (Some(protocol), Some(value)) = (protocol(number), frontend_value(&frontend.0)) else {
             continue;
@@ -134,7 +133,7 @@ fn read_family<F: lb_common::Family>(
         }
     }
     for entry in of.locals.iter() {
-        let (key, id) = entry.map_err(|source| map_error("LOCALS", source))?;
+        let (key, id) = entry.map_err(|source| Error::map("LOCALS", source))?;
         let (address, port, number) = parts(&key.0);
         if let Some(protocol) = protocol(number) {
             applied.local_backends.insert((SocketAddr::new(address, port), protocol), id);
@@ -168,8 +167,4 @@ fn protocol(number: u8) -> Option<Protocol> {
         wire::Protocol::UDP => Some(Protocol::Udp),
         _ => None,
     }
-}
-
-fn map_error(name: &str, source: MapError) -> Error {
-    Error::Map { name: name.to_owned(), source }
 }

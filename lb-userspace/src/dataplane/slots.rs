@@ -39,7 +39,7 @@ impl Slots {
         let Map::Array(data) = map else {
             return Err(wrong());
         };
-        let info = data.info().map_err(|source| Error::Map { name: NAME.to_owned(), source })?;
+        let info = data.info().map_err(|source| Error::map(NAME, source))?;
         if info.value_size() != CHUNK_BYTES {
             return Err(wrong());
         }

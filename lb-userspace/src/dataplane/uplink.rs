@@ -9,7 +9,7 @@ use aya::programs::{
     xdp::XdpLink,
 };
 
-use super::{Error, Loaded, Pins};
+use super::{Error, Loaded, Pins, error::errno};
 
 /// How XDP runs on a device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -57,9 +57,18 @@ const TCX: &str = "tcx";
 /// When the device has an XDP program of somebody else, or the kernel refuses; the message says what to do.
 pub fn attach(loaded: &mut Loaded, pins: &Pins, device: &str) -> Result<Attached, Error> {
     // Replies first: a request must not be rewritten while its reply would not be.
+    let had_tcx = tcx_pin(pins, device).exists();
     attach_tcx(loaded.egress()?, pins, device)?;
-    let mode = attach_xdp(loaded.ingress()?, pins, device)?;
-    Ok(Attached { device: device.to_owned(), mode })
+    match loaded.ingress().and_then(|program| attach_xdp(program, pins, device)) {
+        Ok(mode) => Ok(Attached { device: device.to_owned(), mode }),
+        Err(refusal) => {
+            // Half of it is of no use, and nobody would take it off again.
+            if !had_tcx {
+                remove(tcx_pin(pins, device))?;
+            }
+            Err(refusal)
+        }
+    }
 }
 
 /// The devices that have our programs, by the pinned links.
@@ -116,7 +125,9 @@ fn attach_xdp(program: &mut Xdp, pins: &Pins, device: &str) -> Result<XdpMode, E
         }
     }
     Err(match refused {
-        Some(source) => Error::Attach { what: XDP, device: device.to_owned(), hint: attach_hint(&source), source },
+        Some(source) => {
+            Error::Attach { what: XDP, device: device.to_owned(), hint: attach_hint(&source), source: Box::new(source) }
+        }
         None => link_error(XDP, device, "no mode was tried"),
     })
 }
@@ -138,7 +149,7 @@ fn attach_tcx(program: &mut SchedClassifier, pins: &Pins, device: &str) -> Resul
         what: TCX,
         device: device.to_owned(),
         hint: attach_hint(&source),
-        source,
+        source: Box::new(source),
     })?;
     let link = program.take_link(id).map_err(|error| link_error(TCX, device, error))?;
     let link = FdLink::try_from(link).map_err(|error| link_error(TCX, device, error))?;
@@ -170,16 +181,10 @@ fn link_error(what: &'static str, device: &str, error: impl std::fmt::Display) -
 }
 
 fn attach_hint(error: &ProgramError) -> &'static str {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    let mut errno = None;
-    while let Some(error) = source {
-        errno = errno.or_else(|| error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error));
-        source = error.source();
-    }
-    match errno {
+    match errno(error) {
         Some(libc::EBUSY | libc::EEXIST) => {
-            "it has an XDP program of somebody else; take that off first (`ip link show` names it, \
-             `ip link set dev DEVICE xdp off` removes it), or name another --uplink"
+            "it has an XDP program of somebody else, which stays; stop whoever put it there (`ip link show` tells its id) \
+             or take it off with `ip link set dev DEVICE xdp off`, or name another --uplink"
         }
         Some(libc::EPERM) => "not permitted; run as root (CAP_BPF, CAP_NET_ADMIN)",
         Some(libc::ENODEV) => "no such device; `ip link` lists those that there are",

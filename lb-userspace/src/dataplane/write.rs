@@ -98,7 +98,7 @@ pub fn configure(maps: &mut Maps, uplink_mtu: u32, tunnel_port: u16) -> Result<(
         tunnel_port,
         pad: 0,
     };
-    maps.config.set(0, Pod(config), 0).map_err(|source| map_error("CONFIG", source))
+    maps.config.set(0, Pod(config), 0).map_err(|source| Error::map("CONFIG", source))
 }
 
 /// Sets how a node is reached; `None` while that is not known: packets for it are then dropped and counted.
@@ -123,7 +123,7 @@ pub fn set_next_hop(maps: &mut Maps, target: &Target, hop: Option<&Hop>) -> Resu
 }
 
 fn set_hop<F: Family>(maps: &mut FamilyMaps<F>, node: u32, hop: F::NextHop) -> Result<(), Error> {
-    maps.next_hops.set(node, Pod(hop), 0).map_err(|source| map_error("NEXT_HOPS", source))
+    maps.next_hops.set(node, Pod(hop), 0).map_err(|source| Error::map("NEXT_HOPS", source))
 }
 
 /// Makes a node's addresses known: this node's own as ends of the tunnel, another's as ends that packets may come from.
@@ -197,7 +197,7 @@ fn set_backend(maps: &mut Maps, id: u32, record: &BackendRecord) -> Result<(), E
         generation: record.generation,
         version,
     };
-    maps.backends.set(id, Pod(backend), 0).map_err(|source| map_error("BACKENDS", source))
+    maps.backends.set(id, Pod(backend), 0).map_err(|source| Error::map("BACKENDS", source))
 }
 
 fn frontend(value: &FrontendValue, applied: &Applied) -> Frontend {
@@ -244,7 +244,7 @@ fn insert<K: aya::Pod, V: aya::Pod>(
     key: K,
     value: V,
 ) -> Result<(), Error> {
-    map.insert(key, value, 0).map_err(|source| map_error(name, source))
+    map.insert(key, value, 0).map_err(|source| Error::map(name, source))
 }
 
 /// What is not there is removed.
@@ -256,12 +256,8 @@ fn remove<K: aya::Pod, V: aya::Pod>(
     match map.remove(key) {
         Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-        Err(source) => Err(map_error(name, source)),
+        Err(source) => Err(Error::map(name, source)),
     }
-}
-
-fn map_error(name: &str, source: MapError) -> Error {
-    Error::Map { name: name.to_owned(), source }
 }
 
 /// Where a backend listens, from its record.

@@ -47,7 +47,7 @@ fn report(root: &Path, removed: &[String]) -> String {
     let of = |kind: &str| removed.iter().filter_map(|name| name.strip_prefix(kind)).collect::<Vec<_>>();
     let (links, maps) = (of("links/"), of("maps/"));
     format!(
-        "removed {} links: {}\nremoved {} maps: {}\nnothing is left in {}\n",
+        "removed links ({}): {}\nremoved maps ({}): {}\nnothing is left in {}\n",
         links.len(),
         words(&links),
         maps.len(),
@@ -100,8 +100,8 @@ mod tests {
     fn says_what_is_gone() {
         let removed = ["links/tcx-egress-eth0", "links/xdp-native-eth0", "maps/CONFIG"].map(str::to_owned);
         let expected = "\
-removed 2 links: tcx-egress-eth0 xdp-native-eth0
-removed 1 maps: CONFIG
+removed links (2): tcx-egress-eth0 xdp-native-eth0
+removed maps (1): CONFIG
 nothing is left in /pins
 ";
         assert_eq!(report(Path::new("/pins"), &removed), expected);

@@ -42,7 +42,7 @@ pub fn open(pins: &Pins) -> Result<Opened, Error> {
     let maps = Maps::open(pins)?;
     let room = |name: String| match MapInfo::from_pin(pins.maps().join(&name)) {
         Ok(info) => Ok((name, info.max_entries())),
-        Err(source) => Err(Error::Map { name, source }),
+        Err(source) => Err(Error::map(&name, source)),
     };
     Ok(Opened { maps, rooms: map_names().map(room).collect::<Result<_, _>>()? })
 }
@@ -232,7 +232,7 @@ impl Opened {
             let hop = match maps.next_hops.get(id, 0) {
                 Ok(Pod(hop)) => Some(hop),
                 Err(MapError::OutOfBounds { .. } | MapError::KeyNotFound) => None,
-                Err(source) => return Err(Error::Map { name, source }),
+                Err(source) => return Err(Error::map(&name, source)),
             };
             let written = hop.map(|hop| F::destination(&hop)).filter(|address| address.to_words() != [0; 4]);
             let address = peers.get(id).copied().or(written.map(F::ip));
@@ -264,7 +264,7 @@ impl Opened {
             let value = match self.maps.backends.get(&id, 0) {
                 Ok(Pod(value)) => value,
                 Err(MapError::OutOfBounds { .. }) => continue,
-                Err(source) => return Err(Error::Map { name: "BACKENDS".to_owned(), source }),
+                Err(source) => return Err(Error::map("BACKENDS", source)),
             };
             let name = known.get(&id).and_then(|text| names::parse_backend(text));
             state.backends.extend(backend(&value, name, &state.nodes).map(|backend| (id, backend)));
@@ -334,7 +334,7 @@ impl Opened {
 }
 
 fn in_map(name: &str) -> impl FnOnce(MapError) -> Error {
-    move |source| Error::Map { name: name.to_owned(), source }
+    move |source| Error::map(name, source)
 }
 
 fn service_port(name: &names::ServiceName<'_>) -> ServicePort {

@@ -151,7 +151,7 @@ fn source_line(source: &SourceStatus) -> String {
     let SourceStatus { place, complete, services, endpoint_slices, nodes, age_seconds } = source;
     let part = if *complete { "" } else { "; not all of it could be read, so nothing is removed" };
     format!(
-        "source: {place}, as of {} ago: {services} Services, {endpoint_slices} EndpointSlices, {nodes} Nodes{part}",
+        "source: {place}, as of {} ago: Services {services}, EndpointSlices {endpoint_slices}, Nodes {nodes}{part}",
         age(*age_seconds)
     )
 }
@@ -244,7 +244,7 @@ mod tests {
         let expected = "\
 agent: alive (process 7, version 0.1.0, up 3m12s)
 node: n1
-source: dir:/d, as of 5s ago: 2 Services, 3 EndpointSlices, 1 Nodes
+source: dir:/d, as of 5s ago: Services 2, EndpointSlices 3, Nodes 1
 in step: yes (programmed 2 times, last 5s ago)
 uplinks: eth0 (XDP generic)
 datapath: pinned in /pins

@@ -45,6 +45,7 @@ pub(super) fn addresses(
     port: &Port,
     nodes: &Nodes<'_>,
     with_load_balancer: bool,
+    problems: &mut BTreeSet<Problem>,
 ) -> Vec<(Option<String>, Frontend)> {
     let (Some(spec), Some(number)) = (&sourced.object.spec, number(port.port)) else {
         return Vec::new();
@@ -55,6 +56,9 @@ pub(super) fn addresses(
     let mut add = |field: Option<String>, address: IpAddr, port: u16, kind: FrontendKind| {
         if has_family(address) {
             found.push((field, Frontend { address, port, kind }));
+        } else if let Some(field) = field {
+            // Every node has addresses of both families: only what the manifest names is worth a word.
+            problems.insert(wrong_family(sourced, field, address));
         }
     };
 
@@ -85,6 +89,16 @@ pub(super) fn addresses(
         }
     }
     found
+}
+
+/// A warning, as for kube-proxy: a dual-stack load balancer may give a single-stack Service both its addresses.
+fn wrong_family(sourced: &Sourced<Service>, field: String, address: IpAddr) -> Problem {
+    let (namespace, name) = super::service::name(&sourced.object);
+    let family = Family::of(address);
+    Problem::warning(format!("{address} is {family}, which is none of the Service's ipFamilies; it is not served"))
+        .in_file(sourced.origin.file.as_deref())
+        .about(format!("Service {namespace}/{name}"))
+        .at(field)
 }
 
 fn number(port: i32) -> Option<u16> {

@@ -5,11 +5,11 @@
 //! skip, and the backends take turns to claim the next free slot of theirs. So shares differ by
 //! one slot at most, and the loss of one backend moves few slots of the others.
 //!
-//! **One change**, which the paper allows ("other ways to generate random permutations"): the
-//! steps `0, 1, 2, ...` are shuffled, once for a size and the same for all backends, before offset
-//! and skip are applied. Two arithmetic progressions with related skips collide slot after slot,
-//! and their backends then lose far more than the usual when a third one goes: worst cases of
-//! three to five times the mean were measured. Shuffled, the worst stays near the mean.
+//! **One change** to how the permutations are made: the steps `0, 1, 2, ...` are shuffled, once for
+//! a size and the same for all backends, before offset and skip are applied. Two arithmetic
+//! progressions with related skips collide slot after slot, and their backends then lose far more
+//! than usual when a third one goes: worst cases of three to five times the mean were measured.
+//! Shuffled, the worst stays near the mean.
 //!
 //! Everything here is fixed for ever: nodes with different versions of Limpet must build the same
 //! table from the same names. A test pins the constants.

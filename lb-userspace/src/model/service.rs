@@ -62,7 +62,8 @@ pub(super) fn add<'a>(
         };
         let external_policy = external_policy(spec);
         let (backends, pools) = endpoints::backends(&service_port_name, external_policy, slices, nodes, problems);
-        claims.extend(addresses(sourced, port, nodes, with_load_balancer).into_iter().map(|(field, frontend)| Claim {
+        let addresses = addresses(sourced, port, nodes, with_load_balancer, problems);
+        claims.extend(addresses.into_iter().map(|(field, frontend)| Claim {
             frontend,
             name: service_port_name.clone(),
             field: field.unwrap_or_else(|| format!("spec.ports[{index}].nodePort")),

@@ -58,6 +58,8 @@ pub(super) struct Planner<'a> {
     pointed_at: BTreeSet<u32>,
     frontends_of: HashMap<u32, Vec<FrontendKey>>,
     frontend_count: usize,
+    /// Frontends that somebody desires, where nothing may be taken away: the others stay.
+    claimed: BTreeSet<FrontendKey>,
     done: BTreeSet<&'a ServicePortName>,
     /// What stays or comes; all else is taken away.
     pub(super) kept_frontends: BTreeSet<FrontendKey>,
@@ -110,6 +112,7 @@ impl<'a> Planner<'a> {
             pointed_at,
             frontends_of,
             frontend_count: applied.frontends.len(),
+            claimed: if desired.complete { BTreeSet::new() } else { claimed(desired) },
             done: BTreeSet::new(),
             kept_frontends: BTreeSet::new(),
             kept_tables: BTreeSet::new(),
@@ -238,7 +241,7 @@ impl<'a> Planner<'a> {
         let old = known_id.filter(|_| !self.desired.complete).and_then(|id| self.frontends_of.get(&id));
         for key in old.into_iter().flatten() {
             if let Some(value) = self.applied.frontends.get(key)
-                && !self.kept_frontends.contains(key)
+                && !self.claimed.contains(key)
             {
                 let frontend = Frontend { address: key.address, port: key.port, kind: value.kind };
                 frontends.insert(*key, frontend);
@@ -340,6 +343,15 @@ impl<'a> Planner<'a> {
                     self.keep_service(*id);
                 }
             }
+            // Those whose new owner did not fit stay with the old one.
+            for (key, value) in &self.applied.frontends {
+                if self.kept_frontends.insert(*key) {
+                    self.kept_services.insert(value.service);
+                    if let Some(extent) = value.extent {
+                        self.keep_table(extent.offset);
+                    }
+                }
+            }
         }
         let own_node_renamed = self.applied.nodes.get(&0).is_some_and(|node| node.name != self.desired.node);
         let (backend_names, backends) = self.wanted.writes(own_node_renamed);
@@ -353,6 +365,17 @@ impl<'a> Planner<'a> {
         }
         Plan { writes, problems: self.problems.into_iter().collect(), again_at }
     }
+}
+
+fn claimed(desired: &Desired) -> BTreeSet<FrontendKey> {
+    let keys = desired.services.iter().flat_map(|(name, port)| {
+        port.frontends.iter().map(|frontend| FrontendKey {
+            address: frontend.address,
+            port: frontend.port,
+            protocol: name.protocol,
+        })
+    });
+    keys.collect()
 }
 
 fn value(service: u32, frontend: &Frontend, port: &ServicePort, choice: Option<Choice>) -> FrontendValue {

@@ -1,11 +1,10 @@
 //! The kernel's half: the real programs, with the tables of a host world in their maps.
 
 use aya::programs::{TestRun, TestRunAttrs, TestRunOptions};
-use lb_common::{
-    Action, Family, Reason,
-    host::{FamilyMemory, Memory},
-};
-use lb_userspace::dataplane::{FamilyMaps, Loaded, Pod, Sizes, load};
+use lb_common::{Action, Family, Reason, host::Memory};
+use lb_userspace::dataplane::{FamilyMaps, Loaded, Sizes, load};
+
+use crate::install::install;
 
 /// Room for what the tunnel adds, in bytes.
 const GROWTH: usize = 256;
@@ -25,19 +24,11 @@ pub(crate) struct Outcome {
 impl Kernel {
     /// Loads the programs and copies `memory` into their maps.
     pub(crate) fn with(memory: &Memory) -> Self {
-        let sizes =
-            Sizes { flows: 65_536, slots: 65_536, backends: 256, services: 64, frontends: 64, nodes: 16 };
+        let sizes = Sizes { flows: 65_536, slots: 65_536, backends: 256, services: 64, frontends: 64, nodes: 16 };
         let mut loaded = load(&sizes, None, false).unwrap_or_else(|error| {
             panic!("this test needs root and a kernel that loads the programs: {error:?}");
         });
-        let maps = &mut loaded.maps;
-        maps.config.set(0, Pod(memory.config), 0).unwrap();
-        maps.slots.write(0, &memory.slots).unwrap();
-        for (id, backend) in memory.backends.iter().enumerate() {
-            maps.backends.set(id as u32, Pod(*backend), 0).unwrap();
-        }
-        copy(&memory.v4, &mut maps.v4);
-        copy(&memory.v6, &mut maps.v6);
+        install(memory, &mut loaded.maps).unwrap();
         Self { loaded }
     }
 
@@ -88,9 +79,8 @@ impl Kernel {
 
     /// The flows of a family, as in a host world.
     pub(crate) fn flows<F: Family>(maps: &FamilyMaps<F>) -> [Vec<(F::FlowKey, lb_common::layout::Flow)>; 2] {
-        [&maps.new_flows, &maps.flows].map(|map| {
-            map.iter().map(|entry| entry.map(|(key, flow)| (key.0, flow.0)).unwrap()).collect()
-        })
+        [&maps.new_flows, &maps.flows]
+            .map(|map| map.iter().map(|entry| entry.map(|(key, flow)| (key.0, flow.0)).unwrap()).collect())
     }
 
     /// The IPv4 and the IPv6 maps.
@@ -114,25 +104,5 @@ pub(crate) fn tcx_action(action: Action) -> u32 {
     match action {
         Action::Pass => u32::MAX,
         Action::Drop | Action::Transmit | Action::Redirect(_) => 2,
-    }
-}
-
-fn copy<F: Family>(memory: &FamilyMemory<F>, maps: &mut FamilyMaps<F>) {
-    for (key, frontend) in &memory.frontends {
-        maps.frontends.insert(Pod(*key), Pod(*frontend), 0).unwrap();
-    }
-    for (key, backend) in &memory.locals {
-        maps.locals.insert(Pod(*key), backend, 0).unwrap();
-    }
-    for (address, node) in &memory.peers {
-        maps.peers.insert(Pod(*address), node, 0).unwrap();
-    }
-    for (node, hop) in &memory.next_hops {
-        maps.next_hops.set(*node, Pod(*hop), 0).unwrap();
-    }
-    for (stage, map) in [&mut maps.new_flows, &mut maps.flows].into_iter().enumerate() {
-        for (key, flow) in memory.flows[stage].borrow().iter() {
-            map.insert(Pod(*key), Pod(*flow), 0).unwrap();
-        }
     }
 }

@@ -214,6 +214,26 @@ fn nothing_is_taken_away_while_the_source_is_incomplete() {
 }
 
 #[test]
+fn an_incomplete_source_that_moves_a_frontend_makes_no_table_for_the_old_owner() {
+    let mut before = spec(3, &[]);
+    before.frontends = BTreeSet::from([(5, false)]);
+    let mut after = spec(0, &[]);
+    after.frontends = BTreeSet::from([(5, false)]);
+    let mut without = spec(3, &[(1, 1, 0, true)]);
+    without.frontends = BTreeSet::new();
+    let incomplete = |specs: &[Spec]| World { complete: false, ..world(specs) };
+    let mut applied = Applied::default();
+    for (now, world) in [(0, incomplete(&[before])), (1, incomplete(&[after, without]))] {
+        let desired = v4_only(&world);
+        for write in plan(&applied, &desired, now, &ROOMY).writes {
+            applied.apply(&write, now);
+        }
+        assert_eq!(plan(&applied, &desired, now, &ROOMY).writes, []);
+    }
+    assert_eq!(applied.tables.len(), 0);
+}
+
+#[test]
 fn what_is_full_is_named_and_the_others_go_on() {
     let small = spec(0, &[(1, 1, 0, true)]);
     let large = spec(1, &[(2, 2, 0, true), (3, 3, 0, true)]);

@@ -1,0 +1,40 @@
+//! Copies the tables of a host world into BPF maps.
+
+use anyhow::{Context, Result};
+use lb_common::{
+    Family,
+    host::{FamilyMemory, Memory},
+};
+use lb_userspace::dataplane::{FamilyMaps, Maps, Pod};
+
+/// Everything but replies, which the programs note themselves.
+pub(crate) fn install(memory: &Memory, maps: &mut Maps) -> Result<()> {
+    maps.config.set(0, Pod(memory.config), 0)?;
+    maps.slots.write(0, &memory.slots).context("the slots do not fit")?;
+    for (id, backend) in memory.backends.iter().enumerate() {
+        maps.backends.set(id as u32, Pod(*backend), 0)?;
+    }
+    install_family(&memory.v4, &mut maps.v4)?;
+    install_family(&memory.v6, &mut maps.v6)
+}
+
+fn install_family<F: Family>(memory: &FamilyMemory<F>, maps: &mut FamilyMaps<F>) -> Result<()> {
+    for (key, frontend) in &memory.frontends {
+        maps.frontends.insert(Pod(*key), Pod(*frontend), 0)?;
+    }
+    for (key, backend) in &memory.locals {
+        maps.locals.insert(Pod(*key), backend, 0)?;
+    }
+    for (address, node) in &memory.peers {
+        maps.peers.insert(Pod(*address), node, 0)?;
+    }
+    for (node, hop) in &memory.next_hops {
+        maps.next_hops.set(*node, Pod(*hop), 0)?;
+    }
+    for (stage, map) in [&mut maps.new_flows, &mut maps.flows].into_iter().enumerate() {
+        for (key, flow) in memory.flows[stage].borrow().iter() {
+            map.insert(Pod(*key), Pod(*flow), 0)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! What `limpet` cannot do, it says in one line with what to do about it, ends with the exit code for it, and leaves
+//! what was there as it was. Needs root and a BPF file system.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
+
+mod place;
+
+use std::fs;
+
+use place::{Capability, Place, UPLINK, Who, links_below};
+
+/// What all messages about missing rights name.
+const RIGHTS: &str = "run as root (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON)";
+
+#[test]
+fn wrong_usage_ends_with_2_and_says_what_there_is() {
+    let place = Place::new("usage");
+    let cases: [(&[&str], &[&str]); 6] = [
+        (&["agent", "--node", "n1"], &["--source <dir:PATH>", "--help"]),
+        (&["agent", "--node", "n1", "--source", "file:/x"], &["'file:/x'", "unknown source", "dir:PATH"]),
+        (&["agent", "--node", "n1", "--source", "dir:/x", "--max-flows", "0"], &["--max-flows", "1..="]),
+        (&["get", "pods"], &["unrecognized subcommand 'pods'"]),
+        (&["get", "services", "-o", "yaml"], &["table, wide, json"]),
+        (&["describe", "service", "a/b/c"], &["NAMESPACE/NAME"]),
+    ];
+    for (arguments, parts) in cases {
+        let said = place.limpet(arguments);
+        assert_eq!(said.code, Some(2), "{said:?}");
+        said.has(&said.stderr, parts);
+        assert_eq!(said.stdout, "", "{said:?}");
+    }
+    assert!(!place.pins().exists());
+}
+
+#[test]
+fn an_uplink_that_cannot_be_one_is_named_with_what_to_do() {
+    let place = Place::new("uplinks");
+    place.agent(&["--uplink", "nosuch0"]).refuses(&["no network device nosuch0", "`ip link`"]);
+    place.agent(&["--uplink", UPLINK, "--uplink", "nosuch0"]).refuses(&["no network device nosuch0"]);
+    place.agent(&["--uplink", "lo"]).refuses(&["lo is not an Ethernet device", "--uplink DEV"]);
+    place.agent(&[]).refuses(&["there is no default route", "--uplink DEV"]);
+    assert_eq!(place.xdp_program(UPLINK), None);
+    assert!(!place.pins().exists(), "nothing is begun where it cannot be finished");
+}
+
+#[test]
+fn without_a_bpf_file_system_the_mount_command_is_told() {
+    let place = Place::new("bpffs");
+    let elsewhere = place.path("pins");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("precious"), "data").unwrap();
+    let elsewhere = elsewhere.to_str().unwrap();
+    let parts = [elsewhere, "not on a BPF file system", "`mount -t bpf bpf /sys/fs/bpf`", "--pin-dir"];
+    place.agent(&["--uplink", UPLINK, "--pin-dir", elsewhere]).refuses(&parts);
+    place.limpet(&["detach", "--pin-dir", elsewhere]).refuses(&parts);
+    let said = place.limpet(&["status", "--pin-dir", elsewhere]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(fs::read_to_string(place.path("pins/precious")).unwrap(), "data");
+    assert_eq!(place.xdp_program(UPLINK), None);
+}
+
+#[test]
+fn nobody_is_told_to_be_root() {
+    let mut place = Place::new("nobody");
+    place.agent_as(Who::Nobody, &["--uplink", UPLINK]).refuses(&["agent.lock", "run as root", "--socket"]);
+    let own = place.path("own");
+    fs::create_dir(&own).unwrap();
+    std::os::unix::fs::chown(&own, Some(65_534), Some(65_534)).unwrap();
+    let socket = own.join("agent.sock");
+    let flags = ["--uplink", UPLINK, "--socket", socket.to_str().unwrap()];
+
+    place.start_agent();
+    let links = place.links();
+    let program = place.xdp_program(UPLINK);
+    place.agent_as(Who::Nobody, &flags).refuses(&["run as root"]);
+    let status = |parts: &[&str]| {
+        let said = place.limpet_as(Who::Nobody, &["status"]);
+        assert_eq!((said.code, said.stderr.as_str()), (Some(1), ""), "{said:?}");
+        said.has(&said.stdout, parts);
+    };
+    status(&["agent: cannot be asked (permission denied on ", "datapath: cannot be read: ", "run as root"]);
+    for arguments in [["get", "services"], ["get", "flows"], ["get", "counters"]] {
+        place.limpet_as(Who::Nobody, &arguments).refuses(&["run as root"]);
+    }
+    place.limpet_as(Who::Nobody, &["describe", "service", "a/b"]).refuses(&["run as root"]);
+    place.limpet_as(Who::Nobody, &["detach"]).refuses(&["run as root"]);
+    place.limpet_as(Who::Nobody, &["detach", "--force"]).refuses(&["run as root"]);
+
+    place.kill_agent();
+    place.limpet_as(Who::Nobody, &["detach"]).refuses(&["run as root"]);
+    let socket = place.path("none.sock");
+    place.limpet_as(Who::Nobody, &["detach", "--socket", socket.to_str().unwrap()]).refuses(&[
+        place.pins().to_str().unwrap(),
+        "permission denied",
+        "run as root",
+    ]);
+    assert_eq!(place.links(), links);
+    assert_eq!(place.xdp_program(UPLINK), program);
+}
+
+#[test]
+fn a_kernel_that_refuses_leaves_the_old_datapath_alone() {
+    use Capability::{Bpf, NetAdmin, Perfmon, SysAdmin};
+    let mut place = Place::new("kernel");
+    // CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON, so each is only missing without it.
+    let cases: [&[Capability]; 3] = [&[SysAdmin, Bpf], &[SysAdmin, Perfmon], &[SysAdmin, NetAdmin]];
+    for missing in cases {
+        let said = place.agent_as(Who::RootWithout(missing), &["--uplink", UPLINK]);
+        said.refuses(&["the kernel refuses", RIGHTS]);
+        assert_eq!((place.links(), place.xdp_program(UPLINK)), (Vec::new(), None), "without {missing:?}");
+    }
+
+    place.start_agent();
+    place.kill_agent();
+    let (links, program) = (place.links(), place.xdp_program(UPLINK));
+    assert!(program.is_some());
+    for missing in cases {
+        let said = place.agent_as(Who::RootWithout(missing), &["--uplink", UPLINK]);
+        said.refuses(&["run as root"]);
+        assert_eq!((place.links(), place.xdp_program(UPLINK)), (links.clone(), program), "without {missing:?}");
+    }
+    place.start_agent();
+}
+
+#[test]
+fn somebody_elses_xdp_program_stays() {
+    let mut place = Place::new("foreign");
+    // What is pinned elsewhere is a stranger's to an agent that does not know of it.
+    place.start_agent();
+    let stranger = place.xdp_program(UPLINK);
+    assert!(stranger.is_some());
+    let (pins, socket) = (place.pins().join("other"), place.path("other.sock"));
+    let flags = ["--uplink", UPLINK, "--pin-dir", pins.to_str().unwrap(), "--socket", socket.to_str().unwrap()];
+    place.agent(&flags).refuses(&[
+        "cannot attach XDP to limpet0",
+        "an XDP program of somebody else",
+        "`ip link show`",
+        "--uplink",
+    ]);
+    assert_eq!(place.xdp_program(UPLINK), stranger);
+    assert_eq!(links_below(&pins), Vec::<String>::new(), "nothing is left half attached");
+    fs::remove_dir_all(&pins).unwrap();
+    assert_eq!(place.limpet(&["status"]).code, Some(0));
+}
+
+#[test]
+fn a_second_agent_is_refused_and_the_first_goes_on() {
+    let mut place = Place::new("second");
+    place.start_agent();
+    let socket = place.path("other.sock");
+    let parts = ["another agent runs on this node", "`limpet status`", "Stop it first"];
+    place.agent(&["--uplink", UPLINK]).refuses(&parts);
+    let same_pins = ["--uplink", UPLINK, "--socket", socket.to_str().unwrap()];
+    place.agent(&same_pins).refuses(&parts);
+    place.limpet(&["detach"]).refuses(&["an agent runs on node n1", "stop it first", "--force"]);
+    assert_eq!(place.limpet(&["status"]).code, Some(0));
+    place.kill_agent();
+    // Neither lock outlives whoever held it.
+    place.start_agent();
+}
+
+#[test]
+fn pins_of_another_size_are_kept_and_named() {
+    let mut place = Place::new("sizes");
+    place.start_agent();
+    place.kill_agent();
+    let (links, program) = (place.links(), place.xdp_program(UPLINK));
+    let said = place.agent(&["--uplink", UPLINK, "--max-flows", "2048"]);
+    said.refuses(&[
+        "map FLOWS4 is pinned with room for",
+        "keep the old limits",
+        "`limpet detach`",
+        "forgets all flows",
+    ]);
+    assert_eq!((place.links(), place.xdp_program(UPLINK)), (links, program));
+    place.start_agent();
+}
