@@ -32,8 +32,6 @@ pub struct Choice {
     pub backend: Backend,
     /// How it came to be chosen.
     pub how: How,
-    /// Hash of the connection.
-    pub flow_hash: u32,
 }
 
 /// Chooses the backend for a packet to `frontend`, and remembers the flow.
@@ -47,17 +45,10 @@ pub fn choose<F: Family, T: FamilyTables<F>>(
     frontend: &Frontend,
 ) -> Result<Choice, Reason> {
     let key = headers.flow_key::<F>();
-    let flow_hash = hash::flow(
-        headers.ip.source,
-        headers.ip.destination,
-        headers.source_port,
-        headers.destination_port,
-        headers.ip.protocol,
-    );
     let (how, stage) = match tables.flow(Stage::Established, &key) {
         Some(_) if headers.is_syn() => (How::Restarted, Stage::Established),
         Some(flow) => match held(tables, &flow) {
-            Some(backend) => return Ok(Choice { backend, how: How::Held, flow_hash }),
+            Some(backend) => return Ok(Choice { backend, how: How::Held }),
             None => (How::Moved, Stage::Established),
         },
         None if headers.is_syn() => (How::New, Stage::New),
@@ -66,14 +57,14 @@ pub fn choose<F: Family, T: FamilyTables<F>>(
             Some(flow) => match held(tables, &flow) {
                 Some(backend) => {
                     tables.remember_flow(Stage::Established, &key, &flow);
-                    return Ok(Choice { backend, how: How::Held, flow_hash });
+                    return Ok(Choice { backend, how: How::Held });
                 }
                 None => (How::Moved, Stage::New),
             },
         },
     };
     let hash = match frontend.flags & frontend_flags::CLIENT_AFFINITY {
-        0 => flow_hash,
+        0 => headers.flow_hash(),
         _ => hash::client(headers.ip.source, frontend.service_hash),
     };
     let (id, backend) = look_up(tables, frontend, hash)?;
@@ -84,7 +75,7 @@ pub fn choose<F: Family, T: FamilyTables<F>>(
         service: frontend.service,
     };
     tables.remember_flow(stage, &key, &flow);
-    Ok(Choice { backend, how, flow_hash })
+    Ok(Choice { backend, how })
 }
 
 /// The backend that a flow is at, unless it is gone or its id has been given to another.

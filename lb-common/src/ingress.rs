@@ -43,7 +43,7 @@ fn balance<F: Family, P: Packet, T: FamilyTables<F>>(packet: &mut P, tables: &T,
     };
     let reason = reason_of(choice.how, choice.backend.node == THIS_NODE);
     if choice.backend.node != THIS_NODE {
-        return tunnel::send::<F, P, T>(packet, tables, &headers, &choice.backend, choice.flow_hash, reason);
+        return tunnel::send::<F, P, T>(packet, tables, &headers, &choice.backend, reason);
     }
     let address = F::Address::from_words(choice.backend.address);
     deliver::<F, P, T>(packet, tables, &headers, address, choice.backend.port, reason)

@@ -190,14 +190,16 @@ pub struct Reply6 {
 
 /// How a packet reaches another node.
 pub trait NextHop<A: Address> {
-    /// Whether the way is known.
-    fn is_ready(&self) -> bool;
+    /// UDP port of the tunnel, in host order; 0: the way is not known (yet).
+    fn tunnel_port(&self) -> u16;
     /// The device that it leaves by, as its index.
     fn device(&self) -> u32;
     /// What the way carries in one packet, in bytes of layer 3.
     fn mtu(&self) -> usize;
     /// Destination and source of the Ethernet header, octets in wire order.
     fn ethernet(&self) -> [u32; 3];
+    /// VLAN tags of the way, outermost first, and how many of them there are.
+    fn tags(&self) -> ([u32; 2], u32);
 }
 
 /// Value of `NEXT_HOPS4`, at the index that is the node's id.
@@ -210,12 +212,16 @@ pub struct NextHop4 {
     pub destination: Address4,
     /// Index of the device that leads there.
     pub device: u32,
-    /// MTU of that device, in bytes.
+    /// What the way carries in one packet, in bytes of layer 3.
     pub mtu: u16,
-    /// 1 when device and layer-2 addresses are known.
-    pub ready: u16,
+    /// UDP port of the tunnel, in host order; 0: the way is not known (yet).
+    pub tunnel_port: u16,
     /// Layer-2 destination, then source; octets in wire order, in words so that the program copies words.
     pub ethernet: [u32; 3],
+    /// VLAN tags of the way, outermost first: TPID and TCI, octets in wire order.
+    pub tags: [u32; 2],
+    /// How many of them there are.
+    pub tag_count: u32,
 }
 
 /// Value of `NEXT_HOPS6`, at the index that is the node's id.
@@ -228,18 +234,22 @@ pub struct NextHop6 {
     pub destination: Address6,
     /// Index of the device that leads there.
     pub device: u32,
-    /// MTU of that device, in bytes.
+    /// What the way carries in one packet, in bytes of layer 3.
     pub mtu: u16,
-    /// 1 when device and layer-2 addresses are known.
-    pub ready: u16,
+    /// UDP port of the tunnel, in host order; 0: the way is not known (yet).
+    pub tunnel_port: u16,
     /// Layer-2 destination, then source; octets in wire order, in words so that the program copies words.
     pub ethernet: [u32; 3],
+    /// VLAN tags of the way, outermost first: TPID and TCI, octets in wire order.
+    pub tags: [u32; 2],
+    /// How many of them there are.
+    pub tag_count: u32,
 }
 
 impl NextHop<Address4> for NextHop4 {
     #[inline(always)]
-    fn is_ready(&self) -> bool {
-        self.ready != 0
+    fn tunnel_port(&self) -> u16 {
+        self.tunnel_port
     }
 
     #[inline(always)]
@@ -255,13 +265,18 @@ impl NextHop<Address4> for NextHop4 {
     #[inline(always)]
     fn ethernet(&self) -> [u32; 3] {
         self.ethernet
+    }
+
+    #[inline(always)]
+    fn tags(&self) -> ([u32; 2], u32) {
+        (self.tags, self.tag_count)
     }
 }
 
 impl NextHop<Address6> for NextHop6 {
     #[inline(always)]
-    fn is_ready(&self) -> bool {
-        self.ready != 0
+    fn tunnel_port(&self) -> u16 {
+        self.tunnel_port
     }
 
     #[inline(always)]
@@ -277,6 +292,11 @@ impl NextHop<Address6> for NextHop6 {
     #[inline(always)]
     fn ethernet(&self) -> [u32; 3] {
         self.ethernet
+    }
+
+    #[inline(always)]
+    fn tags(&self) -> ([u32; 2], u32) {
+        (self.tags, self.tag_count)
     }
 }
 
@@ -288,7 +308,7 @@ pub struct Config {
     pub mss4: u16,
     /// Largest MSS that an IPv6 SYN-ACK may announce, in bytes; 0: leave it alone.
     pub mss6: u16,
-    /// UDP port of the tunnel, in host order.
+    /// UDP port of the tunnel, in host order: for people, the programs have it with every way.
     pub tunnel_port: u16,
     /// Always 0.
     pub pad: u16,
@@ -334,7 +354,7 @@ const _: () = assert!(size_of::<FlowKey6>() == 40);
 const _: () = assert!(size_of::<Flow>() == 16);
 const _: () = assert!(size_of::<Reply4>() == 8);
 const _: () = assert!(size_of::<Reply6>() == 20);
-const _: () = assert!(size_of::<NextHop4>() == 28);
-const _: () = assert!(size_of::<NextHop6>() == 52);
+const _: () = assert!(size_of::<NextHop4>() == 40);
+const _: () = assert!(size_of::<NextHop6>() == 64);
 const _: () = assert!(size_of::<Config>() == 8);
 const _: () = assert!(size_of::<Name>() == 384);

@@ -2,6 +2,7 @@
 
 use crate::{
     family::{Address, Family},
+    hash,
     packet::Packet,
     reason::Reason,
     wire::{
@@ -149,6 +150,12 @@ impl<A: Address> Headers<A> {
     #[inline(always)]
     pub fn tcp_header_length(&self) -> usize {
         usize::from(self.tcp_data_offset >> 4) * 4
+    }
+
+    /// Hash of the connection.
+    #[inline(always)]
+    pub fn flow_hash(&self) -> u32 {
+        hash::flow(self.ip.source, self.ip.destination, self.source_port, self.destination_port, self.ip.protocol)
     }
 
     /// The connection, seen from the client.

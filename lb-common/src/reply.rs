@@ -41,5 +41,14 @@ pub fn find<F: Family, T: FamilyTables<F>>(tables: &T, headers: &Headers<F::Addr
         headers.source_port,
         headers.ip.protocol,
     );
-    tables.reply(Stage::Established, &key).or_else(|| tables.reply(Stage::New, &key))
+    if let Some(reply) = tables.reply(Stage::Established, &key) {
+        return Some(reply);
+    }
+    let reply = tables.reply(Stage::New, &key)?;
+    // Of a subscription the client may never send another packet; but the Pod answers, so it is none of a flood. (A
+    // Pod's kernel answers any SYN: there, only the client's next packet says so.)
+    if headers.is_udp() {
+        tables.remember_reply(Stage::Established, &key, &reply);
+    }
+    Some(reply)
 }

@@ -61,6 +61,6 @@ fn replace<F: Family, P: Packet>(
         packet.write(headers.l3 + offset, &pseudo_header.apply(before))?;
     }
     packet.write(port_offset, &port.to_be())?;
-    let header = also.replace(old_port.to_be().into(), port.to_be().into());
+    let header = if old_port == port { also } else { also.replace(old_port.to_be().into(), port.to_be().into()) };
     packet.update_checksum(headers.checksum_offset(), pseudo_header, header, headers.is_udp())
 }

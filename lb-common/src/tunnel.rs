@@ -1,8 +1,7 @@
 //! The way between nodes: Geneve (RFC 8926) with one option that names the backend.
 //!
 //! The packet inside is left as it is, so that the backend's node sees both the client and the frontend, and can
-//! answer the client itself. The inner packet starts at its IP header; the Ethernet header and its VLAN tags are
-//! kept in front of the outer header, addressed to the next hop.
+//! answer the client itself. The inner packet starts at its IP header.
 
 use crate::{
     family::{Address, Family},
@@ -16,6 +15,8 @@ use crate::{
 
 /// Lowest source port of the tunnel: the dynamic range (RFC 6335), as RFC 8926 section 3.3 asks.
 const FIRST_SOURCE_PORT: u16 = 0xc000;
+/// Length of an Ethernet header with all tags that there may be, in bytes.
+const MAX_LAYER_2: usize = ETHERNET_HEADER + MAX_VLAN_TAGS * VLAN_TAG;
 /// ECN is left out of the outer header: what happened on the way would be lost at the other end (RFC 6040, 4.3).
 const DSCP_MASK: u8 = 0xfc;
 
@@ -26,52 +27,68 @@ pub fn send<F: Family, P: Packet, T: FamilyTables<F>>(
     tables: &T,
     headers: &Headers<F::Address>,
     backend: &Backend,
-    flow_hash: u32,
     how: Reason,
 ) -> Verdict {
-    let Some(hop) = tables.next_hop(backend.node).filter(F::NextHop::is_ready) else {
+    let Some(hop) = tables.next_hop(backend.node).filter(|hop| hop.tunnel_port() != 0) else {
         return Verdict::drop(Reason::NoNextHop);
     };
     if headers.ip.total_length + F::TUNNEL_OVERHEAD > hop.mtu() {
         return Verdict::drop(Reason::TooBig);
     }
-    let Some(layer2) = Layer2::read(packet, headers.l3) else {
-        return Verdict::drop(Reason::WriteFailed);
-    };
-    if packet.grow(F::TUNNEL_OVERHEAD).is_none() {
+    // The frame gets the way's own Ethernet header and tags, whatever it came with.
+    let l3 = ETHERNET_HEADER + VLAN_TAG * hop.tags().1 as usize;
+    if l3 > MAX_LAYER_2 {
+        return Verdict::drop(Reason::NoNextHop);
+    }
+    if packet.grow(F::TUNNEL_OVERHEAD + l3 - headers.l3).is_none() {
         return Verdict::drop(Reason::NoHeadroom);
     }
-    let written = layer2
-        .addressed(hop.ethernet())
-        .write(packet)
-        .and_then(|()| write_headers::<F, P>(packet, tables.config()?.tunnel_port, headers, &hop, backend, flow_hash));
-    if written.is_none() {
+    if wrap::<F, P>(packet, headers, &hop, l3, backend).is_none() {
         return Verdict::drop(Reason::WriteFailed);
     }
     let action = if hop.device() == packet.device() { Action::Transmit } else { Action::Redirect(hop.device()) };
     Verdict { action, reason: how }
 }
 
+/// Writes everything in front of the packet; its outer IP header shall be at `l3`.
 #[inline(always)]
-fn write_headers<F: Family, P: Packet>(
+fn wrap<F: Family, P: Packet>(
     packet: &mut P,
-    tunnel_port: u16,
     headers: &Headers<F::Address>,
     hop: &F::NextHop,
+    l3: usize,
     backend: &Backend,
-    flow_hash: u32,
 ) -> Option<()> {
+    write_layer_2::<F, P>(packet, hop, l3)?;
     let udp_length = (headers.ip.total_length + F::TUNNEL_OVERHEAD - F::IP_HEADER) as u16;
-    F::write_outer_ip(packet, headers.l3, hop, udp_length, headers.ip.traffic_class & DSCP_MASK)?;
+    F::write_outer_ip(packet, l3, hop, udp_length, headers.ip.traffic_class & DSCP_MASK)?;
+    let l4 = l3 + F::IP_HEADER;
     let udp = Udp {
-        source: Be16::new(FIRST_SOURCE_PORT | flow_hash as u16),
-        destination: Be16::new(tunnel_port),
+        source: Be16::new(FIRST_SOURCE_PORT | headers.flow_hash() as u16),
+        destination: Be16::new(hop.tunnel_port()),
         length: Be16::new(udp_length),
         checksum: Be16::ZERO,
     };
-    packet.write(headers.l4, &udp)?;
+    packet.write(l4, &udp)?;
     let option = F::tunnel_option(F::Address::from_words(backend.address), backend.port);
-    packet.write(headers.l4 + UDP_HEADER, &option)
+    packet.write(l4 + UDP_HEADER, &option)
+}
+
+/// Word by word: the compiler copies larger values byte by byte, or to places on the stack that the verifier refuses.
+#[inline(always)]
+fn write_layer_2<F: Family, P: Packet>(packet: &mut P, hop: &F::NextHop, l3: usize) -> Option<()> {
+    let addresses = hop.ethernet();
+    packet.write(0, &addresses[0])?;
+    packet.write(4, &addresses[1])?;
+    packet.write(8, &addresses[2])?;
+    let (tags, count) = hop.tags();
+    if count > 0 {
+        packet.write(ETHER_TYPE_OFFSET, &tags[0])?;
+    }
+    if count > 1 {
+        packet.write(ETHER_TYPE_OFFSET + VLAN_TAG, &tags[1])?;
+    }
+    packet.write(l3 - size_of::<Be16>(), &Be16::new(F::ETHER_TYPE.0))
 }
 
 /// Takes a packet out of the tunnel and hands it to the Pod that it names; `outer` are the tunnel's headers.
@@ -89,29 +106,38 @@ pub fn receive<F: Family, P: Packet, T: FamilyTables<F>>(
         return Verdict::drop(Reason::TunnelMalformed);
     };
     let inner = match parse::headers::<F, P>(packet, outer.l3 + F::TUNNEL_OVERHEAD) {
-        Ok(inner) if inner.fit(packet) => inner,
+        Ok(inner) if inner.fit(packet) => Headers { l3: outer.l3, l4: outer.l4, ..inner },
         Ok(_) | Err(_) => return Verdict::drop(Reason::TunnelInner),
     };
     if tables.local_backend(&F::frontend_key(address, port, inner.ip.protocol)).is_none() {
         return Verdict::drop(Reason::TunnelNotLocal);
     }
-    let unwrapped = Layer2::read(packet, outer.l3).and_then(|layer2| {
-        packet.shrink(F::TUNNEL_OVERHEAD)?;
-        layer2.write(packet)?;
-        let inner = Headers { l3: outer.l3, l4: outer.l4, ..inner };
-        rewrite::destination::<F, P>(packet, &inner, address, port)
-    });
-    if unwrapped.is_none() {
+    if unwrap::<F, P>(packet, &inner, address, port).is_none() {
         return Verdict::drop(Reason::WriteFailed);
     }
     reply::note::<F, T>(tables, &inner, address, port);
     Verdict::pass(Reason::Decapsulated)
 }
 
-/// The Ethernet header with its tags, which moves with the head of the frame. The EtherType stays right, because
-/// the outer header is of the inner one's family.
+/// Takes off what [`wrap`] put in front, and addresses the packet to the Pod; `inner` are the packet's headers as they
+/// lie afterwards.
+#[inline(always)]
+fn unwrap<F: Family, P: Packet>(
+    packet: &mut P,
+    inner: &Headers<F::Address>,
+    address: F::Address,
+    port: u16,
+) -> Option<()> {
+    let layer2 = Layer2::read(packet, inner.l3)?;
+    packet.shrink(F::TUNNEL_OVERHEAD)?;
+    layer2.write(packet)?;
+    rewrite::destination::<F, P>(packet, inner, address, port)
+}
+
+/// The Ethernet header with its tags, which moves with the head of the frame when the tunnel is taken off. The
+/// EtherType stays right, because the outer header is of the inner one's family.
 ///
-/// Word by word: the compiler copies larger values byte by byte, or to places on the stack that the verifier refuses.
+/// In words, as in [`write_layer_2`].
 #[derive(Clone, Copy)]
 struct Layer2 {
     addresses: [u32; 3],
@@ -136,11 +162,6 @@ impl Layer2 {
     fn tag<P: Packet>(packet: &P, l3: usize, index: usize) -> Option<Option<u32>> {
         let offset = ETHERNET_HEADER + index * VLAN_TAG;
         if offset < l3 { packet.read(offset).map(Some) } else { Some(None) }
-    }
-
-    #[inline(always)]
-    fn addressed(self, addresses: [u32; 3]) -> Self {
-        Self { addresses, ..self }
     }
 
     #[inline(always)]

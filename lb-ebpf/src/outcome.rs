@@ -44,7 +44,8 @@ pub fn tcx(context: &impl EbpfContext, verdict: Verdict) -> i32 {
 #[inline(always)]
 fn count(context: &impl EbpfContext, verdict: Verdict) {
     if let Some(counter) = maps::COUNTERS.get_ptr_mut(verdict.reason.index()) {
-        // SAFETY: the element is this CPU's own, and neither program is interrupted by itself on the same CPU.
+        // SAFETY: the element is this CPU's own, and both programs run with bottom halves off, so that neither
+        // interrupts the other; a kernel with PREEMPT_RT may lose a count, never more.
         unsafe { *counter += 1 };
     }
     if verdict.action == Action::Drop {

@@ -7,14 +7,17 @@ use aya_ebpf::{
     helpers::{bpf_l4_csum_replace, bpf_skb_pull_data},
     programs::TcContext,
 };
-use lb_common::{Packet, checksum::Delta, parse::MAX_TCP_HEADER, wire};
+use lb_common::{Packet, checksum::Delta, wire};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::window::Window;
 
-/// The headers that the datapath may want to reach, in bytes: Ethernet with tags, IPv6, TCP with options.
-const HEADERS: u32 =
-    (wire::ETHERNET_HEADER + wire::MAX_VLAN_TAGS * wire::VLAN_TAG + size_of::<wire::Ipv6>() + MAX_TCP_HEADER) as u32;
+/// The headers that the datapath wants to reach, in bytes: Ethernet, IP, TCP without options. Tags and options add to
+/// it, but a sender's headers are in the linear part all together; what is not shows as a header that cannot be read.
+const HEADERS_V4: u32 = (wire::ETHERNET_HEADER + size_of::<wire::Ipv4>() + wire::TCP_HEADER) as u32;
+const HEADERS_V6: u32 = (wire::ETHERNET_HEADER + size_of::<wire::Ipv6>() + wire::TCP_HEADER) as u32;
+/// The EtherType of IPv6 as the kernel keeps it with a packet: in wire order.
+const IPV6_WIRE: u32 = wire::EtherType::IPV6.0.to_be() as u32;
 
 /// The packet of a tc program.
 pub struct SkbFrame<'a> {
@@ -26,8 +29,12 @@ impl<'a> SkbFrame<'a> {
     #[inline(always)]
     pub fn new(context: &'a TcContext) -> Self {
         let frame = Self { context };
+        // Pulling copies the head of every packet that shares it, such as each that waits for its acknowledgement.
+        // SAFETY: the context is the one that the kernel called the program with.
+        let protocol = unsafe { (*context.skb.skb).protocol };
+        let headers = if protocol == IPV6_WIRE { HEADERS_V6 } else { HEADERS_V4 };
         let length = context.len();
-        let wanted = if length < HEADERS { length } else { HEADERS };
+        let wanted = if length < headers { length } else { headers };
         if ((context.data_end() - context.data()) as u32) < wanted {
             // SAFETY: the context is the one that the kernel called the program with. A failure shows as a header
             // that cannot be read.
@@ -98,6 +105,9 @@ impl Packet for SkbFrame<'_> {
     ) -> Option<()> {
         let flags = if zero_means_none { u64::from(BPF_F_MARK_MANGLED_0) } else { 0 };
         self.replace(offset, pseudo_header, flags | u64::from(BPF_F_PSEUDO_HDR))?;
+        if header.is_none() {
+            return Some(());
+        }
         self.replace(offset, header, flags)
     }
 }

@@ -65,7 +65,9 @@ impl Tables for Maps {
 impl<F: FamilyMaps> FamilyTables<F> for Maps {
     #[inline(always)]
     fn frontend(&self, key: &F::FrontendKey) -> Option<Frontend> {
-        // SAFETY: the value is copied at once; a concurrent update replaces the element, it does not change it.
+        // SAFETY: the value is copied at once. An update puts a new element in place of the old one, and the kernel may
+        // give that to another key at the next update (kernel/bpf/hashtab.c, preallocated elements): for that moment a
+        // packet may see another frontend's value. Every value that was ever there is whole and leads to live slots.
         unsafe { F::frontends().get(key) }.copied()
     }
 

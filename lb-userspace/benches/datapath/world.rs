@@ -167,17 +167,17 @@ fn frontend(memory: &mut Memory, address: IpAddr, port: u16, protocol: Protocol,
 
 fn way(memory: &mut Memory, is_v6: bool, number: u32) {
     let ethernet = [0x0000_0002, 0x0002_0001 + (number << 8), 0x0001_0000];
-    let (device, mtu, ready) = (DEVICE, 1500, 1);
+    let (device, mtu, tunnel_port, tags, tag_count) = (DEVICE, 1500, TUNNEL_PORT, [0; 2], 0);
     match (node(is_v6, THIS_NODE), node(is_v6, number)) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let (source, destination) = (source.into(), destination.into());
             memory.v4.peers.insert(destination, number);
-            memory.v4.next_hops.insert(number, NextHop4 { source, destination, device, mtu, ready, ethernet });
+            memory.v4.next_hops.insert(number, NextHop4 { source, destination, device, mtu, tunnel_port, ethernet, tags, tag_count });
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
             let (source, destination) = (source.into(), destination.into());
             memory.v6.peers.insert(destination, number);
-            memory.v6.next_hops.insert(number, NextHop6 { source, destination, device, mtu, ready, ethernet });
+            memory.v6.next_hops.insert(number, NextHop6 { source, destination, device, mtu, tunnel_port, ethernet, tags, tag_count });
         }
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => unreachable!("one family at a time"),
     }

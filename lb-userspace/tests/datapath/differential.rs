@@ -61,6 +61,8 @@ fn host_and_kernel_agree_on_every_frame_and_every_reason_is_reached() {
     assert!(missing.is_empty(), "never reached: {missing:?}");
     check_flows(&memory.v4.flows, &kernel.maps().v4);
     check_flows(&memory.v6.flows, &kernel.maps().v6);
+    check_replies(&memory.v4.replies, &kernel.maps().v4);
+    check_replies(&memory.v6.replies, &kernel.maps().v6);
 }
 
 /// What holds for every frame, whatever the tables say.
@@ -94,6 +96,15 @@ fn check_flows<F: Family>(host: &[std::cell::RefCell<HashMap<F::FlowKey, Flow>>;
         let host: HashMap<_, _> = host[stage].borrow().iter().map(|(key, flow)| (*key, timeless(flow))).collect();
         let kernel: HashMap<_, _> = kernel.iter().map(|(key, flow)| (*key, timeless(flow))).collect();
         assert!(host == kernel, "stage {stage}: {} flows on the host, {} in the kernel", host.len(), kernel.len());
+    }
+}
+
+/// Both sides remember the same sources for replies.
+fn check_replies<F: Family>(host: &[std::cell::RefCell<HashMap<F::FlowKey, F::Reply>>; 2], maps: &FamilyMaps<F>) {
+    for (stage, kernel) in Kernel::replies(maps).into_iter().enumerate() {
+        let kernel: HashMap<_, _> = kernel.into_iter().collect();
+        let host = host[stage].borrow();
+        assert!(*host == kernel, "stage {stage}: {} replies on the host, {} in the kernel", host.len(), kernel.len());
     }
 }
 

@@ -83,6 +83,12 @@ impl Kernel {
             .map(|map| map.iter().map(|entry| entry.map(|(key, flow)| (key.0, flow.0)).unwrap()).collect())
     }
 
+    /// The sources for replies of a family, as in a host world.
+    pub(crate) fn replies<F: Family>(maps: &FamilyMaps<F>) -> [Vec<(F::FlowKey, F::Reply)>; 2] {
+        [&maps.new_replies, &maps.replies]
+            .map(|map| map.iter().map(|entry| entry.map(|(key, reply)| (key.0, reply.0)).unwrap()).collect())
+    }
+
     /// The IPv4 and the IPv6 maps.
     pub(crate) fn maps(&self) -> &lb_userspace::dataplane::Maps {
         &self.loaded.maps

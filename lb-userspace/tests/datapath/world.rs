@@ -197,23 +197,24 @@ fn insert_frontend(memory: &mut Memory, address: IpAddr, port: u16, protocol: Pr
 
 fn ways(memory: &mut Memory, is_v6: bool) {
     let ways = [
-        (node::PLAIN, DEVICE, 1500, 1),
-        (node::OTHER_DEVICE, OTHER_DEVICE, 1500, 1),
-        (node::UNRESOLVED, 0, 0, 0),
-        (node::NARROW, DEVICE, 140, 1),
+        (node::PLAIN, DEVICE, 1500, TUNNEL_PORT, 0),
+        (node::OTHER_DEVICE, OTHER_DEVICE, 1500, TUNNEL_PORT, 1),
+        (node::UNRESOLVED, 0, 0, 0, 0),
+        (node::NARROW, DEVICE, 140, TUNNEL_PORT, 2),
     ];
-    for (node, device, mtu, ready) in ways {
+    let tags = [u32::from_ne_bytes([0x88, 0xa8, 0, 100]), u32::from_ne_bytes([0x81, 0, 0, 101])];
+    for (node, device, mtu, tunnel_port, tag_count) in ways {
         let ethernet = [0x0000_0002, 0x0002_0001 + (node << 8), 0x0001_0000];
         match ((addresses(is_v6).node)(THIS_NODE), (addresses(is_v6).node)(node)) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let (source, destination) = (source.into(), destination.into());
                 memory.v4.peers.insert(destination, node);
-                memory.v4.next_hops.insert(node, NextHop4 { source, destination, device, mtu, ready, ethernet });
+                memory.v4.next_hops.insert(node, NextHop4 { source, destination, device, mtu, tunnel_port, ethernet, tags, tag_count });
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let (source, destination) = (source.into(), destination.into());
                 memory.v6.peers.insert(destination, node);
-                memory.v6.next_hops.insert(node, NextHop6 { source, destination, device, mtu, ready, ethernet });
+                memory.v6.next_hops.insert(node, NextHop6 { source, destination, device, mtu, tunnel_port, ethernet, tags, tag_count });
             }
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => unreachable!("one family at a time"),
         }
