@@ -25,7 +25,7 @@ pub const DEFAULT_FLOW_LIMIT: u32 = 1000;
 const MAX_FLOWS: i64 = 1 << 28;
 /// Most slots: 8 GiB, and what an index into them reaches.
 const MAX_SLOTS: i64 = 1 << 31;
-/// Most Service ports, and frontends of an address family.
+/// Most Service ports, and frontends.
 const MAX_SERVICES: i64 = 1 << 24;
 /// Most nodes.
 const MAX_NODES: i64 = 1 << 20;
@@ -179,7 +179,7 @@ pub struct LimitOptions {
         value_parser = value_parser!(u32).range(1..=MAX_SERVICES)
     )]
     pub max_services: u32,
-    /// Frontends of each address family
+    /// Frontends of both address families together
     #[arg(
         long, env = "LIMPET_MAX_FRONTENDS", value_name = "N", default_value_t = Sizes::default().frontends,
         value_parser = value_parser!(u32).range(1..=MAX_SERVICES)

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -28,7 +29,9 @@ impl Lock {
             )
         })?;
         let path = socket.with_extension("lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).with_context(|| {
+        // Whoever can open it can hold it: its owner alone.
+        let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = opened.with_context(|| {
             format!("cannot open {}; run as root, or name another place with --socket", path.display())
         })?;
         Self::hold(file, &path)

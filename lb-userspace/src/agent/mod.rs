@@ -86,7 +86,7 @@ async fn serve(options: &AgentOptions) -> Result<()> {
     let report = Report::new(options);
     let _socket = socket::serve(&options.places.socket, report.clone())?;
     let mut hops = Hops::new(netlink);
-    let mut syncer = Syncer::start(options, &loaded.maps)?;
+    let mut syncer = Syncer::start(options, &mut loaded.maps)?;
     info!(node = options.node, source = %options.source, "started");
 
     let mut attached = false;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use lb_common::layout::THIS_NODE;
 use tracing::info;
 
 use super::hops::Hops;
@@ -40,8 +41,8 @@ impl Syncer {
     /// Reads back what an earlier agent programmed.
     ///
     /// # Errors
-    /// When the maps cannot be read.
-    pub(super) fn start(options: &AgentOptions, maps: &Maps) -> Result<Self> {
+    /// When the maps cannot be read, or the tunnel cannot be moved to another port than that agent's.
+    pub(super) fn start(options: &AgentOptions, maps: &mut Maps) -> Result<Self> {
         let SourceOption::Directory(directory) = &options.source;
         let applied = dataplane::read(maps, 0).context("cannot read back what is programmed")?;
         if !applied.services.is_empty() {
@@ -51,6 +52,8 @@ impl Syncer {
                 "took over the datapath that an earlier agent left"
             );
         }
+        let own = applied.nodes.get(&THIS_NODE).map(|node| node.addresses).unwrap_or_default();
+        dataplane::move_tunnel(maps, own, options.tunnel_port)?;
         let sizes = options.limits.sizes();
         Ok(Self {
             directory: Directory::new(directory),

@@ -19,4 +19,4 @@ pub use pod::Pod;
 pub use read::read;
 pub use slots::Slots;
 pub use uplink::{Attached, XdpMode, attach, attached, detach_device};
-pub use write::{configure, set_next_hop, write};
+pub use write::{configure, move_tunnel, set_next_hop, write};

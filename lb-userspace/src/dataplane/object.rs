@@ -34,7 +34,7 @@ pub struct Sizes {
     pub backends: u32,
     /// Service ports; one that finds no room is not served.
     pub services: u32,
-    /// Frontends of each address family; one that finds no room is not served.
+    /// Frontends of both address families together; one that finds no room is not served.
     pub frontends: u32,
     /// Nodes; backends on one that finds no room are not used.
     pub nodes: u32,

@@ -21,6 +21,18 @@ use crate::{
     plan::{Applied, BackendRecord, FrontendValue, RecordState, Write},
 };
 
+/// What this node's ends of the tunnel are found as.
+const TUNNEL_END: Frontend = Frontend {
+    kind: frontend_kind::TUNNEL,
+    flags: 0,
+    pad: 0,
+    service: 0,
+    service_hash: 0,
+    table_offset: 0,
+    table_length: 0,
+    affinity_timeout_seconds: 0,
+};
+
 /// Carries out one write. `applied` is what is programmed before it.
 ///
 /// # Errors
@@ -101,21 +113,47 @@ pub fn configure(maps: &mut Maps, uplink_mtu: u32, tunnel_port: u16) -> Result<(
     maps.config.set(0, Pod(config), 0).map_err(|source| Error::map("CONFIG", source))
 }
 
+/// Moves this node's ends of the tunnel to another port, when an earlier agent was given another one.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn move_tunnel(maps: &mut Maps, own: NodeAddresses, tunnel_port: u16) -> Result<(), Error> {
+    move_tunnel_of::<V4>(&mut maps.v4, own.v4.map(Address4::from), tunnel_port)?;
+    move_tunnel_of::<V6>(&mut maps.v6, own.v6.map(Address6::from), tunnel_port)
+}
+
+fn move_tunnel_of<F: Family>(maps: &mut FamilyMaps<F>, own: Option<F::Address>, tunnel_port: u16) -> Result<(), Error> {
+    let wanted = own.map(|address| F::frontend_key(address, tunnel_port, wire::Protocol::UDP));
+    let mut stale = Vec::new();
+    for entry in maps.frontends.iter() {
+        let (key, frontend) = entry.map_err(|source| Error::map("FRONTENDS", source))?;
+        if frontend.0.kind == frontend_kind::TUNNEL && wanted != Some(key.0) {
+            stale.push(key);
+        }
+    }
+    if let Some(key) = wanted {
+        insert("FRONTENDS", &mut maps.frontends, Pod(key), Pod(TUNNEL_END))?;
+    }
+    stale.iter().try_for_each(|key| remove("FRONTENDS", &mut maps.frontends, key))
+}
+
 /// Sets how a node is reached; `None` while that is not known: packets for it are then dropped and counted.
 ///
 /// # Errors
 /// When the kernel refuses, or the node's id is past the map's end.
 pub fn set_next_hop(maps: &mut Maps, target: &Target, hop: Option<&Hop>) -> Result<(), Error> {
-    let (device, mtu, ready) = hop.map_or((0, 0, 0), |hop| (hop.device, hop.mtu, 1));
+    let known_port = maps.config.get(&0, 0).map_err(|source| Error::map("CONFIG", source))?.0.tunnel_port;
+    let (device, mtu, tunnel_port) = hop.map_or((0, 0, 0), |hop| (hop.device, hop.mtu, known_port));
+    let (tags, tag_count) = ([0; 2], 0);
     let ethernet = hop.map_or([0; 3], |hop| zerocopy::transmute!(hop.ethernet));
     match (target.source, target.address) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let (source, destination) = (source.into(), destination.into());
-            set_hop(&mut maps.v4, target.node, NextHop4 { source, destination, device, mtu, ready, ethernet })
+            set_hop(&mut maps.v4, target.node, NextHop4 { source, destination, device, mtu, tunnel_port, ethernet, tags, tag_count })
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
             let (source, destination) = (source.into(), destination.into());
-            set_hop(&mut maps.v6, target.node, NextHop6 { source, destination, device, mtu, ready, ethernet })
+            set_hop(&mut maps.v6, target.node, NextHop6 { source, destination, device, mtu, tunnel_port, ethernet, tags, tag_count })
         }
         // The tunnel's ends are of one family by construction.
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => Ok(()),
@@ -160,8 +198,7 @@ fn set_node_address<F: Family>(
     let tunnel_key = |address| Pod(F::frontend_key(address, tunnel_port, wire::Protocol::UDP));
     if let Some(address) = now {
         if id == THIS_NODE {
-            let tunnel = Frontend { kind: frontend_kind::TUNNEL, ..Frontend::default() };
-            insert("FRONTENDS", &mut maps.frontends, tunnel_key(address), Pod(tunnel))?;
+            insert("FRONTENDS", &mut maps.frontends, tunnel_key(address), Pod(TUNNEL_END))?;
         } else {
             insert("PEERS", &mut maps.peers, Pod(address), id)?;
         }

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::{Said, client};
 use crate::{
     cli::{DetachOptions, Places},
     dataplane::{Error, Pins},
+    netlink::Netlink,
 };
 
 /// Carries the command out.
@@ -25,7 +26,14 @@ pub fn run(options: &DetachOptions, places: &Places) -> Result<Said> {
         return Err(Error::NoBpffs { path: root.clone() }.into());
     }
     let removed = Pins::new(root).remove()?;
+    release_neighbours().context("cannot give the neighbours on the way to other nodes back to the kernel")?;
     Ok(Said::text(report(root, &removed)))
+}
+
+/// The agent has the kernel keep the neighbours on the way to other nodes resolved; from here on nobody needs that.
+fn release_neighbours() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { Ok(Netlink::open()?.release_all().await?) })
 }
 
 fn refuse_while_alive(socket: &Path) -> Result<()> {

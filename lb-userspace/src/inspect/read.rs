@@ -236,7 +236,7 @@ impl Opened {
             };
             let written = hop.map(|hop| F::destination(&hop)).filter(|address| address.to_words() != [0; 4]);
             let address = peers.get(id).copied().or(written.map(F::ip));
-            let hop = hop.filter(NextHop::is_ready).map(|hop| first_hop::<F>(&hop));
+            let hop = hop.filter(|hop| hop.tunnel_port() != 0).map(|hop| first_hop::<F>(&hop));
             node.ways.extend(address.map(|address| Way { address, hop }));
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! Rows of `limpet get services`: one for each Service port.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::{
@@ -42,7 +44,7 @@ pub struct FrontendCell {
     pub port: u16,
 }
 
-/// Backends by what they take.
+/// Backends by what they take. A Pod with an address of either family is one.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct BackendCount {
     /// Those that take new flows.
@@ -79,7 +81,7 @@ pub fn rows(state: &State, scope: &Scope) -> Vec<ServiceRow> {
     let mut rows: Vec<_> = frontends
         .keys()
         .chain(state.services.keys())
-        .collect::<std::collections::BTreeSet<_>>()
+        .collect::<BTreeSet<_>>()
         .into_iter()
         .map(|id| (id, state.service(*id)))
         .filter(|(_, service)| scope.covers(&service.namespace))
@@ -89,7 +91,10 @@ pub fn rows(state: &State, scope: &Scope) -> Vec<ServiceRow> {
         let frontends = frontends.get(id).map(Vec::as_slice).unwrap_or_default();
         let timeout = frontends.iter().find_map(|frontend| frontend.affinity_timeout_seconds);
         let states = backends.get(id).into_iter().flatten().filter_map(|id| state.backends.get(id));
-        let count = |wanted| states.clone().filter(|backend| backend.state == wanted).count();
+        let count = |wanted| {
+            let of_state = states.clone().filter(|backend| backend.state == wanted);
+            of_state.map(|backend| backend.name()).collect::<BTreeSet<_>>().len()
+        };
         let tables = tables.get(id).into_iter().flatten();
         ServiceRow {
             namespace: service.namespace,

@@ -95,7 +95,7 @@ pub(super) fn addresses(
 fn wrong_family(sourced: &Sourced<Service>, field: String, address: IpAddr) -> Problem {
     let (namespace, name) = super::service::name(&sourced.object);
     let family = Family::of(address);
-    Problem::warning(format!("{address} is {family}, which is none of the Service's ipFamilies; it is not served"))
+    Problem::warning(format!("{address} is {family}, which the Service is not by its ipFamilies or cluster IPs; it is not served"))
         .in_file(sourced.origin.file.as_deref())
         .about(format!("Service {namespace}/{name}"))
         .at(field)
@@ -152,7 +152,7 @@ pub(super) fn settle(
                 let file = first.service.origin.file.as_deref();
                 let place = file.map(|file| format!(" ({file})")).unwrap_or_default();
                 problems.insert(claim.problem(format!(
-                    "{address}:{port}/{protocol} of {} is already that of {}{place} in {}; the older Service keeps it",
+                    "{address}:{port}/{protocol} of {} is already that of {}{place} in {}; the older Service has it, or the first by name where ages are not given",
                     claim.name, first.name, first.field
                 )));
             }

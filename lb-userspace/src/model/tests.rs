@@ -292,21 +292,23 @@ fn a3_frontends_by_type() {
     );
 }
 
-/// A.3: addresses are filtered by the Service's families.
+/// A.3: addresses are filtered by the Service's families, and those left out are named.
 #[test]
 fn a3_families() {
     let with = |spec: &str| service(spec).replace("[192.0.2.1]", "[192.0.2.1, '2001:db8::1']");
     let v4 = "default/web:/TCP | ExternalIp 192.0.2.1:80 |  |  | ";
     let v6 = "default/web:/TCP | ExternalIp 2001:db8::1:80 |  |  | ";
     let both = "default/web:/TCP | ExternalIp 192.0.2.1:80, ExternalIp 2001:db8::1:80 |  |  | ";
-    for (spec, expected) in [
-        ("ipFamilies: [IPv4]", v4),
-        ("ipFamilies: [IPv6, IPv4]", both),
-        ("clusterIP: 10.96.0.1", v4),
-        ("clusterIPs: ['fd96::1']", v6),
-        ("", both),
+    let no_v4 = "Service default/web: spec.externalIPs[0]: 192.0.2.1 is IPv4, which the Service is not";
+    let no_v6 = "Service default/web: spec.externalIPs[1]: 2001:db8::1 is IPv6, which the Service is not";
+    for (spec, expected, problems) in [
+        ("ipFamilies: [IPv4]", v4, &[no_v6][..]),
+        ("ipFamilies: [IPv6, IPv4]", both, &[]),
+        ("clusterIP: 10.96.0.1", v4, &[no_v6]),
+        ("clusterIPs: ['fd96::1']", v6, &[no_v4]),
+        ("", both, &[]),
     ] {
-        check(spec, &with(spec), &[expected], &[]);
+        check(spec, &with(spec), &[expected], problems);
     }
 }
 
@@ -444,7 +446,7 @@ fn two_services_claim_one_frontend() {
         assert_eq!(
             problems,
             [format!(
-                "error: all.yaml: Service default/{loser}: spec.externalIPs[0]: 192.0.2.1:80/TCP of default/{loser}:/TCP is already that of default/{winner}:/TCP (all.yaml) in spec.externalIPs[0]; the older Service keeps it"
+                "error: all.yaml: Service default/{loser}: spec.externalIPs[0]: 192.0.2.1:80/TCP of default/{loser}:/TCP is already that of default/{winner}:/TCP (all.yaml) in spec.externalIPs[0]; the older Service has it, or the first by name where ages are not given"
             )],
             "{what}"
         );

@@ -106,8 +106,9 @@ fn write_nodes(maps: &mut Maps) {
         // The loopback device: the one that there is everywhere.
         device: 1,
         mtu: 1500,
-        ready: 1,
+        tunnel_port: 6181,
         ethernet: zerocopy::transmute!(ethernet),
+        ..NextHop4::default()
     };
     maps.v4.next_hops.set(1, Pod(hop), 0).unwrap();
     maps.v4.peers.insert(Pod(hop.destination), 1, 0).unwrap();

@@ -167,8 +167,8 @@ impl Place {
         said
     }
 
-    /// Runs an agent that is expected to end by itself. The later of two equal flags is not there twice: give the
-    /// uplinks, and what else differs.
+    /// Runs an agent that is expected to end by itself: one with little room, with these flags added or in the place of
+    /// its own.
     pub(crate) fn agent_as(&self, who: Who, flags: &[&str]) -> Said {
         let arguments = self.agent_arguments(flags);
         self.limpet_as(who, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
@@ -282,7 +282,7 @@ fn new_network() -> File {
         unshare(CloneFlags::CLONE_NEWNET)?;
         File::open("/proc/thread-self/ns/net")
     });
-    made.join().unwrap().expect("a network namespace, which only root may make")
+    made.join().unwrap().unwrap_or_else(|error| panic!("cannot make a network namespace: {error}; run this as root"))
 }
 
 fn become_who(who: Who) -> io::Result<()> {
