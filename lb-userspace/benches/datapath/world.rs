@@ -172,12 +172,18 @@ fn way(memory: &mut Memory, is_v6: bool, number: u32) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let (source, destination) = (source.into(), destination.into());
             memory.v4.peers.insert(destination, number);
-            memory.v4.next_hops.insert(number, NextHop4 { source, destination, device, mtu, tunnel_port, ethernet, tags, tag_count });
+            memory
+                .v4
+                .next_hops
+                .insert(number, NextHop4 { source, destination, device, mtu, tunnel_port, ethernet, tags, tag_count });
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
             let (source, destination) = (source.into(), destination.into());
             memory.v6.peers.insert(destination, number);
-            memory.v6.next_hops.insert(number, NextHop6 { source, destination, device, mtu, tunnel_port, ethernet, tags, tag_count });
+            memory
+                .v6
+                .next_hops
+                .insert(number, NextHop6 { source, destination, device, mtu, tunnel_port, ethernet, tags, tag_count });
         }
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => unreachable!("one family at a time"),
     }

@@ -1,119 +1,121 @@
 //! The ways to other nodes: looked up in the kernel, kept in the maps.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+#[cfg(test)]
+mod tests;
+mod ways;
+
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::time::{Instant, timeout_at};
-use tracing::{info, warn};
+use tracing::error;
 
+use self::ways::Ways;
 use crate::{
     dataplane::{self, Maps},
-    netlink::{Hop, Netlink, Target, Unresolved},
-    plan::{Applied, AppliedNode},
+    model::Family,
+    netlink::Netlink,
+    plan::Applied,
     source::Problem,
 };
-
-use lb_common::layout::THIS_NODE;
 
 /// How long the first packets of a new node wait, at most, for its way to be found.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// The ways to other nodes, as they are in the maps.
+/// Asks the kernel for the ways, and brings the maps in step with its answers.
 pub(super) struct Hops {
     netlink: Netlink,
-    targets: Vec<Target>,
-    names: BTreeMap<u32, String>,
-    known: BTreeMap<(u32, IpAddr), Result<Hop, Unresolved>>,
+    ways: Ways,
+    uplinks: Option<Uplinks>,
+    /// Whether what [`Self::follow`] was last asked for is still to be done.
+    is_behind: bool,
+    /// Why the last look-up came to nothing, if it did.
+    failure: Option<String>,
+}
+
+/// What outside traffic arrives on.
+struct Uplinks {
+    indexes: Vec<u32>,
+    /// The smallest of theirs.
+    mtu: u32,
 }
 
 impl Hops {
     pub(super) fn new(netlink: Netlink) -> Self {
-        Self { netlink, targets: Vec::new(), names: BTreeMap::new(), known: BTreeMap::new() }
+        // Nobody may be known, and yet the segment size of an earlier agent be too small.
+        Self { netlink, ways: Ways::default(), uplinks: None, is_behind: true, failure: None }
+    }
+
+    /// From now on, these are the uplinks, and this the smallest of their MTUs: ways over other devices are problems,
+    /// and the largest segment follows uplinks and ways.
+    pub(super) fn use_uplinks(&mut self, indexes: Vec<u32>, mtu: u32) {
+        self.uplinks = Some(Uplinks { indexes, mtu });
     }
 
     /// Takes over the nodes that are programmed, and waits shortly for the ways to new ones.
     ///
     /// # Errors
-    /// When routes cannot be read, or the maps cannot be written.
-    pub(super) async fn follow(&mut self, applied: &Applied, maps: &mut Maps) -> Result<()> {
-        let targets = targets(applied);
-        if targets == self.targets {
+    /// When routes cannot be read, or the maps cannot be written; it is among the problems too, and what was not done
+    /// is done when this is asked for again.
+    pub(super) async fn follow(&mut self, applied: &Applied, tunnel_port: u16, maps: &mut Maps) -> Result<()> {
+        let followed = self.try_follow(applied, tunnel_port, maps).await;
+        self.is_behind = followed.is_err();
+        self.note(followed)
+    }
+
+    async fn try_follow(&mut self, applied: &Applied, tunnel_port: u16, maps: &mut Maps) -> Result<()> {
+        let is_new = self.ways.follow(applied, tunnel_port, maps)?;
+        if !is_new && !self.is_behind {
             return Ok(());
         }
-        self.names = applied.nodes.iter().map(|(id, node)| (*id, node.name.clone())).collect();
-        self.targets = targets;
-        self.known.retain(|(node, address), _| {
-            self.targets.iter().any(|target| target.node == *node && target.address == *address)
-        });
         let deadline = Instant::now() + SETTLE;
         let mut changes = self.netlink.changes();
-        self.refresh(maps).await?;
-        while self.is_any_pending() && timeout_at(deadline, changes.next()).await.is_ok() {
-            self.refresh(maps).await?;
+        self.look_up(maps).await?;
+        while self.ways.is_any_pending() && timeout_at(deadline, changes.next()).await.is_ok() {
+            self.look_up(maps).await?;
         }
-        self.netlink.release_unneeded(&self.targets).await?;
-        Ok(())
+        Ok(self.netlink.release_unneeded(self.ways.targets()).await?)
     }
 
     /// Looks all ways up again, and writes those that have changed.
     ///
     /// # Errors
-    /// When routes cannot be read, or the maps cannot be written.
+    /// When routes cannot be read, or the maps cannot be written; it is among the problems too.
     pub(super) async fn refresh(&mut self, maps: &mut Maps) -> Result<()> {
-        for (target, found) in self.netlink.resolve(&self.targets).await? {
-            let key = (target.node, target.address);
-            let before = self.known.get(&key);
-            if before == Some(&found) {
-                continue;
-            }
-            let node = self.names.get(&target.node).map_or("?", String::as_str);
-            match found {
-                Ok(hop) => {
-                    info!(node, address = %target.address, device = hop.device, mtu = hop.mtu, "way to node found");
-                    dataplane::set_next_hop(maps, &target, Some(&hop))?;
-                }
-                // A way that was known is kept while its neighbour is asked again: it is nearly always still right.
-                Err(Unresolved::NeighbourPending) if matches!(before, Some(Ok(_))) => continue,
-                Err(reason) => {
-                    if reason != Unresolved::NeighbourPending {
-                        warn!(node, address = %target.address, "no way to node: {reason}");
-                    }
-                    dataplane::set_next_hop(maps, &target, None)?;
-                }
-            }
-            self.known.insert(key, found);
-        }
-        Ok(())
+        let looked_up = self.look_up(maps).await;
+        self.note(looked_up)
     }
 
-    /// Nodes that cannot be reached.
+    async fn look_up(&mut self, maps: &mut Maps) -> Result<()> {
+        let answers = self.netlink.resolve(self.ways.targets()).await?;
+        self.ways.take(answers, maps)?;
+        Ok(self.fit_mss(maps)?)
+    }
+
+    /// The largest segment is what uplinks and ways carry, all of them.
+    fn fit_mss(&self, maps: &mut Maps) -> Result<(), dataplane::Error> {
+        let Some(uplinks) = &self.uplinks else {
+            return Ok(());
+        };
+        let mtu = |family| self.ways.smallest_mtu(family).map_or(uplinks.mtu, |way| uplinks.mtu.min(way.into()));
+        dataplane::fit_mss(maps, mtu(Family::V4), mtu(Family::V6))
+    }
+
+    /// Nodes that cannot be reached, or not well.
     pub(super) fn problems(&self) -> Vec<Problem> {
-        let unreachable = self.known.iter().filter_map(|((node, address), found)| {
-            let reason = found.as_ref().err()?;
-            let name = self.names.get(node).map_or("?", String::as_str);
-            Some(
-                Problem::warning(format!("packets for its Pods are dropped: no way to {address}: {reason}"))
-                    .about(format!("Node {name}")),
-            )
+        let failure = self.failure.iter().map(|failure| {
+            Problem::error(format!("cannot look up the ways to other nodes, which stay as they are: {failure}"))
         });
-        unreachable.collect()
+        failure.chain(self.ways.problems(self.uplinks.as_ref().map(|uplinks| uplinks.indexes.as_slice()))).collect()
     }
 
-    fn is_any_pending(&self) -> bool {
-        self.known.values().any(|found| *found == Err(Unresolved::NeighbourPending))
+    /// Keeps a failure for [`Self::problems`]; says it once.
+    fn note(&mut self, outcome: Result<()>) -> Result<()> {
+        let failure = outcome.as_ref().err().map(|failure| format!("{failure:#}"));
+        if let Some(failure) = failure.as_ref().filter(|failure| self.failure.as_ref() != Some(failure)) {
+            error!("cannot look up the ways to other nodes, which stay as they are: {failure}; trying again");
+        }
+        self.failure = failure;
+        outcome
     }
-}
-
-/// The other nodes' ends of the tunnel, of each family that this node has too.
-fn targets(applied: &Applied) -> Vec<Target> {
-    let Some(own) = applied.nodes.get(&THIS_NODE).map(|node| node.addresses) else {
-        return Vec::new();
-    };
-    let of_node = |(id, node): (&u32, &AppliedNode)| {
-        let v4 = own.v4.zip(node.addresses.v4).map(|(source, address)| (IpAddr::V4(source), IpAddr::V4(address)));
-        let v6 = own.v6.zip(node.addresses.v6).map(|(source, address)| (IpAddr::V6(source), IpAddr::V6(address)));
-        let node = *id;
-        v4.into_iter().chain(v6).map(move |(source, address)| Target { node, source, address })
-    };
-    applied.nodes.iter().filter(|(id, _)| **id != THIS_NODE).flat_map(of_node).collect()
 }

@@ -6,8 +6,10 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use nix::fcntl::{Flock, FlockArg};
+
+use crate::dataplane::{Pins, PinsLock};
 
 /// Held as long as the agent runs; the kernel lets go of it however the agent ends.
 #[derive(Debug)]
@@ -37,24 +39,23 @@ impl Lock {
         Self::hold(file, &path)
     }
 
-    /// Takes the lock on what is pinned, which another agent may write to though it has another socket.
-    ///
-    /// # Errors
-    /// When another agent holds it, or the directory cannot be opened.
-    pub(super) fn take_pins(directory: &Path) -> Result<Self> {
-        let file =
-            File::open(directory).with_context(|| format!("cannot open {}; run as root", directory.display()))?;
-        Self::hold(file, directory)
-    }
-
     fn hold(file: File, path: &Path) -> Result<Self> {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(Self { _file: file }),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!(
-                "another agent runs on this node (it holds {}); `limpet status` shows it. Stop it first",
-                path.display()
-            ),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(another_agent(path)),
             Err((_, errno)) => Err(errno).with_context(|| format!("cannot lock {}", path.display())),
         }
     }
+}
+
+/// Takes the lock on what is pinned, which another agent may write to though it has another socket.
+///
+/// # Errors
+/// When another agent holds it, or the directory cannot be opened.
+pub(super) fn lock_pins(pins: &Pins) -> Result<PinsLock> {
+    pins.lock()?.ok_or_else(|| another_agent(&pins.version_directory()))
+}
+
+fn another_agent(path: &Path) -> anyhow::Error {
+    anyhow!("another agent runs on this node (it holds {}); `limpet status` shows it. Stop it first", path.display())
 }

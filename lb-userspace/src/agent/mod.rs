@@ -9,33 +9,34 @@ mod lock;
 mod report;
 mod socket;
 mod sync;
+mod uplinks;
 
 use std::{
     io::{self, IsTerminal},
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     time::{Instant, sleep_until},
 };
 use tracing::{error, info, level_filters::LevelFilter, warn};
 use tracing_subscriber::EnvFilter;
 
-use self::{hops::Hops, lock::Lock, report::Report, sync::Syncer};
+use self::{hops::Hops, lock::Lock, report::Report, sync::Syncer, uplinks::Uplinks};
 use crate::{
     cli::{AgentOptions, SourceOption},
-    dataplane::{self, Pins},
-    netlink::{Device, Netlink},
+    dataplane::{self, Loaded, Pins},
+    netlink::{Changes, Netlink},
     source::DirectoryWatch,
 };
 
 /// Pause before what failed is tried again.
 const RETRY: Duration = Duration::from_secs(2);
-/// Pause after which the ways to other nodes are looked up though no change was announced: a path MTU that the kernel
-/// learns is not.
-const HOPS_REFRESH: Duration = Duration::from_secs(30);
+/// Pause after which uplinks and the ways to other nodes are looked at though no change was announced: a path MTU that
+/// the kernel learns is not, nor that somebody took our programs off.
+const REFRESH: Duration = Duration::from_secs(30);
 
 /// Runs until SIGTERM or Ctrl-C.
 ///
@@ -64,115 +65,157 @@ fn log_to_standard_error() {
 
 async fn serve(options: &AgentOptions) -> Result<()> {
     let _socket_lock = Lock::take(&options.places.socket)?;
-    let mut terminated = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupted = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-
+    let stop = Stop::listen()?;
     let netlink = Netlink::open()?;
-    let uplinks = uplinks(options, &netlink).await?;
+    let names = uplinks::wanted(options, &netlink).await?;
     let pins = Pins::new(&options.places.pin_dir);
-    warn_of_other_versions(&pins);
+    refuse_other_versions(&pins)?;
     pins.create()?;
-    let _pins_lock = Lock::take_pins(&pins.version_directory())?;
+    let _pins_lock = lock::lock_pins(&pins)?;
     let mut loaded = dataplane::load(&options.limits.sizes(), Some(&pins), options.log_drops)?;
     if options.log_drops {
         drop_log::start(loaded.ebpf())?;
     }
-    let mtu = uplinks.iter().map(|device| device.mtu).min().unwrap_or_default();
-    dataplane::configure(&mut loaded.maps, mtu, options.tunnel_port)?;
+    let uplinks = Uplinks::start(names, pins, options.tunnel_port, &mut loaded.maps).await?;
 
     let SourceOption::Directory(directory) = &options.source;
-    let mut watch = DirectoryWatch::new(directory)?;
-    let mut changes = netlink.changes();
+    let events = Events { stop, source: DirectoryWatch::new(directory)?, network: netlink.changes() };
     let report = Report::new(options);
     let _socket = socket::serve(&options.places.socket, report.clone())?;
-    let mut hops = Hops::new(netlink);
-    let mut syncer = Syncer::start(options, &mut loaded.maps)?;
+    let syncer = Syncer::start(options, &mut loaded.maps)?;
     info!(node = options.node, source = %options.source, "started");
-
-    let mut attached = false;
-    let mut next_sync = Some(Instant::now());
-    let mut next_hops = Instant::now() + HOPS_REFRESH;
-    loop {
-        tokio::select! {
-            _ = terminated.recv() => break,
-            _ = interrupted.recv() => break,
-            () = watch.changed() => {
-                report.fall_behind();
-                next_sync = Some(Instant::now());
-            }
-            () = changes.next() => next_hops = Instant::now(),
-            () = sleep_until(next_sync.unwrap_or(next_hops)), if next_sync.is_some() => {
-                next_sync = match syncer.sync(&mut loaded.maps, &mut hops).await {
-                    Ok(outcome) => {
-                        if !attached {
-                            let programs = attach(&mut loaded, &pins, &uplinks)?;
-                            report.attached(programs);
-                            attached = true;
-                        }
-                        let again = outcome.again_in.map(|pause| Instant::now() + pause);
-                        report.in_step(outcome, hops.problems());
-                        again
-                    }
-                    Err(failure) => {
-                        error!("cannot bring the datapath in step: {failure:#}; trying again");
-                        report.failed(&failure);
-                        Some(Instant::now() + RETRY)
-                    }
-                };
-            }
-            () = sleep_until(next_hops) => {
-                next_hops = Instant::now() + HOPS_REFRESH;
-                if let Err(failure) = hops.refresh(&mut loaded.maps).await {
-                    error!("cannot look up the ways to other nodes: {failure:#}; trying again");
-                    next_hops = Instant::now() + RETRY;
-                }
-                report.hops(hops.problems());
-            }
-        }
-    }
+    let mut agent = Agent { loaded, syncer, hops: Hops::new(netlink), uplinks, report, is_on_uplinks: false };
+    agent.tell_hops();
+    agent.run(events).await?;
     info!("stopped; the datapath goes on with what was last programmed (`limpet detach` removes it)");
     Ok(())
 }
 
-/// The devices to work on: those that were named, or those of the default routes.
-async fn uplinks(options: &AgentOptions, netlink: &Netlink) -> Result<Vec<Device>> {
-    let names = if options.uplinks.is_empty() { netlink.default_uplinks().await? } else { options.uplinks.clone() };
-    let mut devices = Vec::with_capacity(names.len());
-    for name in names {
-        devices.push(netlink.device(&name).await?);
+/// Two versions cannot share a device; and the flows of the other one's connections are in its maps.
+fn refuse_other_versions(pins: &Pins) -> Result<()> {
+    let linked = pins.other_versions_with_links()?;
+    if !linked.is_empty() {
+        bail!(
+            "{} holds the running datapath of another version (layout {}), which this one cannot take over; run \
+             `limpet detach` first, which ends its connections",
+            pins.root().display(),
+            linked.join(", ")
+        );
     }
-    Ok(devices)
-}
-
-/// Puts the programs on the uplinks, and takes them off devices that are none any more.
-fn attach(loaded: &mut dataplane::Loaded, pins: &Pins, uplinks: &[Device]) -> Result<Vec<dataplane::Attached>> {
-    let mut attached = Vec::with_capacity(uplinks.len());
-    for device in uplinks {
-        let programs = dataplane::attach(loaded, pins, &device.name)?;
-        match programs.mode {
-            dataplane::XdpMode::Native => info!(device = device.name, "XDP runs in the driver (native)"),
-            dataplane::XdpMode::Generic => warn!(
-                device = device.name,
-                "XDP runs in the network stack (generic), because the driver has no support: correct, but slower"
-            ),
-        }
-        attached.push(programs);
-    }
-    for former in dataplane::attached(pins)? {
-        if !attached.contains(&former) {
-            info!(device = former.device, "no uplink any more: programs taken off");
-            dataplane::detach_device(pins, &former.device)?;
-        }
-    }
-    Ok(attached)
-}
-
-fn warn_of_other_versions(pins: &Pins) {
     for version in pins.other_versions() {
         warn!(
-            "{} holds a datapath of layout {version}, which this version does not know: its flows are not taken over, \
-             and its programs stay until `limpet detach`",
+            "{} holds maps of layout {version}, which nobody uses; `limpet detach` removes them",
             pins.root().display()
         );
+    }
+    Ok(())
+}
+
+/// The signals that end the agent.
+struct Stop {
+    terminated: Signal,
+    interrupted: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            terminated: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
+            interrupted: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminated.recv() => {}
+            _ = self.interrupted.recv() => {}
+        }
+    }
+}
+
+/// What the agent reacts to.
+struct Events {
+    stop: Stop,
+    source: DirectoryWatch,
+    network: Changes,
+}
+
+/// The running agent: what it writes to, where from, and what it tells.
+struct Agent {
+    loaded: Loaded,
+    syncer: Syncer,
+    hops: Hops,
+    uplinks: Uplinks,
+    report: Report,
+    /// Not before the maps are complete for the first time.
+    is_on_uplinks: bool,
+}
+
+impl Agent {
+    /// Runs until it is asked to stop. Fails when no uplink at all can be used at the beginning.
+    async fn run(mut self, mut events: Events) -> Result<()> {
+        let mut next_sync = Some(Instant::now());
+        let mut next_look = Instant::now() + REFRESH;
+        loop {
+            tokio::select! {
+                () = events.stop.asked() => return Ok(()),
+                () = events.source.changed() => {
+                    self.report.fall_behind();
+                    next_sync = Some(Instant::now());
+                }
+                () = events.network.next() => next_look = Instant::now(),
+                () = sleep_until(next_sync.unwrap_or(next_look)), if next_sync.is_some() => {
+                    next_sync = self.sync().await?.map(|pause| Instant::now() + pause);
+                }
+                () = sleep_until(next_look) => next_look = Instant::now() + self.look().await?,
+            }
+        }
+    }
+
+    /// Brings maps and uplinks in step with the source; returns when to do it again although nothing changes.
+    async fn sync(&mut self) -> Result<Option<Duration>> {
+        match self.syncer.sync(&mut self.loaded.maps, &mut self.hops).await {
+            Ok(outcome) => {
+                self.check_uplinks().await?;
+                let again_in = outcome.again_in;
+                self.report.in_step(outcome, self.hops.problems());
+                Ok(again_in)
+            }
+            Err(failure) => {
+                error!("cannot bring the datapath in step: {failure:#}; trying again");
+                self.report.failed(&failure);
+                Ok(Some(RETRY))
+            }
+        }
+    }
+
+    /// Looks at uplinks and ways to other nodes; returns when to look again.
+    async fn look(&mut self) -> Result<Duration> {
+        if self.is_on_uplinks {
+            self.check_uplinks().await?;
+        }
+        let ways = self.hops.refresh(&mut self.loaded.maps).await;
+        self.report.hops(self.hops.problems());
+        Ok(if ways.is_ok() { REFRESH } else { RETRY })
+    }
+
+    /// Puts the programs on the uplinks. One that cannot be used is told and tried again; fails when, the first time,
+    /// none can.
+    async fn check_uplinks(&mut self) -> Result<()> {
+        let found = self.uplinks.check(&mut self.loaded).await;
+        if !self.is_on_uplinks && found.attached.is_empty() {
+            return Err(found.into_error());
+        }
+        self.is_on_uplinks = true;
+        self.report.uplinks(found.attached, found.problems);
+        self.tell_hops();
+        Ok(())
+    }
+
+    /// What fits through the tunnel depends on the uplinks as well as on the ways.
+    fn tell_hops(&mut self) {
+        if let Some((indexes, mtu)) = self.uplinks.devices_and_mtu() {
+            self.hops.use_uplinks(indexes, mtu);
+        }
     }
 }

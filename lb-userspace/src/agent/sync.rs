@@ -12,9 +12,12 @@ use crate::{
     cli::{AgentOptions, SourceOption},
     dataplane::{self, Maps},
     model::{self, Options},
-    plan::{self, Applied, Limits, Write},
-    source::{Directory, Problem},
+    plan::{self, Applied, Limits, Plan, Write},
+    source::{Directory, Problem, Snapshot},
 };
+
+/// Pause before ways that could not be looked up are tried again.
+const WAYS_RETRY: Duration = Duration::from_secs(2);
 
 /// What a round found and did.
 #[derive(Debug)]
@@ -54,18 +57,11 @@ impl Syncer {
         }
         let own = applied.nodes.get(&THIS_NODE).map(|node| node.addresses).unwrap_or_default();
         dataplane::move_tunnel(maps, own, options.tunnel_port)?;
-        let sizes = options.limits.sizes();
         Ok(Self {
             directory: Directory::new(directory),
             place: options.source.to_string(),
             options: Options { node: options.node.clone(), tunnel_port: options.tunnel_port },
-            limits: Limits {
-                slots: sizes.slots,
-                backends: sizes.backends,
-                services: sizes.services,
-                frontends: sizes.frontends,
-                nodes: sizes.nodes,
-            },
+            limits: Limits::from(&options.limits.sizes()),
             applied,
             started: Instant::now(),
         })
@@ -73,31 +69,37 @@ impl Syncer {
 
     /// Brings the datapath in step. After a failure the next round goes on from where this one came to.
     ///
+    /// Ways to other nodes that cannot be looked up hold nothing else up: it is among the problems of `hops`, and
+    /// another round is asked for.
+    ///
     /// # Errors
     /// When a map cannot be written. What was written before stays.
     pub(super) async fn sync(&mut self, maps: &mut Maps, hops: &mut Hops) -> Result<Outcome> {
-        let (snapshot, mut problems) = tokio::task::block_in_place(|| self.directory.read());
-        let (desired, found) = model::desired(&snapshot, &self.options);
-        problems.extend(found);
         let now_seconds = self.started.elapsed().as_secs();
-        let plan = plan::plan(&self.applied, &desired, now_seconds, &self.limits);
+        // With many Services this takes seconds, for which the other tasks get another thread.
+        let (snapshot, mut problems, plan) = tokio::task::block_in_place(|| self.plan(now_seconds));
         problems.extend(plan.problems);
-        let mut ways_are_known = false;
+        let mut ways = None;
         for write in &plan.writes {
             // Before anything points at a backend on a new node, the way there.
-            if !ways_are_known && matches!(write, Write::Table { .. } | Write::Frontend { .. }) {
-                hops.follow(&self.applied, maps).await?;
-                ways_are_known = true;
+            if ways.is_none() && matches!(write, Write::Table { .. } | Write::Frontend { .. }) {
+                ways = Some(hops.follow(&self.applied, self.options.tunnel_port, maps).await);
             }
             dataplane::write(maps, write, &self.applied, self.options.tunnel_port)?;
             self.applied.apply(write, now_seconds);
         }
-        hops.follow(&self.applied, maps).await?;
+        // Again, for the nodes that went since, unless it was in vain just now.
+        let ways = match ways {
+            Some(Err(failure)) => Err(failure),
+            Some(Ok(())) | None => hops.follow(&self.applied, self.options.tunnel_port, maps).await,
+        };
         if !plan.writes.is_empty() {
             info!(writes = plan.writes.len(), service_ports = self.applied.services.len(), "brought in step");
         }
         problems.sort();
         problems.dedup();
+        let planned = plan.again_at.map(|at| Duration::from_secs(at.saturating_sub(now_seconds).max(1)));
+        let retry = ways.is_err().then_some(WAYS_RETRY);
         Ok(Outcome {
             source: SourceStatus {
                 place: self.place.clone(),
@@ -108,7 +110,104 @@ impl Syncer {
                 age_seconds: 0,
             },
             problems,
-            again_in: plan.again_at.map(|at| Duration::from_secs(at.saturating_sub(now_seconds).max(1))),
+            again_in: planned.into_iter().chain(retry).min(),
         })
+    }
+
+    /// What the source says, what is wrong with it, and what must be written.
+    fn plan(&mut self, now_seconds: u64) -> (Snapshot, Vec<Problem>, Plan) {
+        let (snapshot, mut problems) = self.directory.read();
+        let (desired, found) = model::desired(&snapshot, &self.options);
+        problems.extend(found);
+        let plan = plan::plan(&self.applied, &desired, now_seconds, &self.limits);
+        (snapshot, problems, plan)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, panic::resume_unwind, thread};
+
+    use clap::Parser;
+    use nix::sched::{CloneFlags, unshare};
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+    use crate::{
+        cli::{Cli, Command},
+        dataplane::{Sizes, load},
+        netlink::Netlink,
+    };
+
+    const MANIFESTS: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {type: LoadBalancer, ports: [{port: 80}]}
+status: {loadBalancer: {ingress: [{ip: 203.0.113.10}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{port: 8080}]
+endpoints: [{addresses: [10.1.0.1], nodeName: n1, targetRef: {kind: Pod, name: a}}]
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n0}
+status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+status: {addresses: [{type: InternalIP, address: 192.0.2.2}]}
+";
+
+    fn options(source: &str) -> AgentOptions {
+        let limits =
+            "--max-flows=64 --max-slots=1024 --max-backends=16 --max-services=8 --max-frontends=16 --max-nodes=8";
+        let line = format!("limpet agent --source dir:{source} --node n0 {limits}");
+        match Cli::try_parse_from(line.split(' ')).unwrap().command {
+            Command::Agent(options) => *options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn runtime() -> Runtime {
+        Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+    }
+
+    /// Netlink once held up everything, and its error was forgotten by the next round, which had nothing to write.
+    #[test]
+    fn ways_that_cannot_be_looked_up_hold_nothing_up_and_are_tried_again() {
+        let test = || {
+            let home = tempfile::tempdir().unwrap();
+            fs::write(home.path().join("all.yaml"), MANIFESTS).unwrap();
+            let options = options(home.path().to_str().unwrap());
+            let sizes: Sizes = options.limits.sizes();
+            let mut maps = load(&sizes, None, false).expect("this test makes BPF maps: run it as root").maps;
+            unshare(CloneFlags::CLONE_NEWNET).expect("this test makes a network namespace: run it as root");
+            let runtime = runtime();
+            // A connection that ends with its runtime.
+            let broken = self::runtime().block_on(async { Netlink::open().unwrap() });
+            let mut hops = Hops::new(broken);
+            let mut syncer = Syncer::start(&options, &mut maps).unwrap();
+            runtime.block_on(async {
+                for round in ["first", "with nothing to write"] {
+                    let outcome = syncer.sync(&mut maps, &mut hops).await.unwrap();
+                    assert_eq!(outcome.problems, [], "{round}");
+                    assert_eq!(outcome.again_in, Some(WAYS_RETRY), "{round}");
+                    assert!(hops.problems()[0].message.contains("netlink"), "{round}: {:?}", hops.problems());
+                    // The Service's, and this node's end of the tunnel.
+                    assert_eq!(maps.v4.frontends.keys().count(), 2, "{round}");
+                }
+                let mut hops = Hops::new(Netlink::open().unwrap());
+                let outcome = syncer.sync(&mut maps, &mut hops).await.unwrap();
+                assert_eq!(outcome.again_in, None);
+                assert!(hops.problems()[0].message.contains("there is no route"), "{:?}", hops.problems());
+            });
+        };
+        thread::spawn(test).join().unwrap_or_else(|panic| resume_unwind(panic));
     }
 }

@@ -93,14 +93,14 @@ pub enum Error {
         source: Box<ProgramError>,
     },
     /// A link cannot be pinned or updated.
-    #[error("cannot keep {what} on {device}: {message}")]
+    #[error("cannot keep {what} on {device}")]
     Link {
         /// XDP or tcx.
         what: &'static str,
         /// The device.
         device: String,
         /// Why.
-        message: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A write would reach past a map's end.
     #[error("{what} is past the end of map {name}")]

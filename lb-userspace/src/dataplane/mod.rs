@@ -1,6 +1,7 @@
 //! The only place that touches the kernel's BPF side: maps, programs, links and their pins.
 
 mod error;
+mod link_name;
 pub mod maps;
 pub mod names;
 mod object;
@@ -8,15 +9,17 @@ mod pins;
 mod pod;
 mod read;
 mod slots;
+mod tunnel;
 mod uplink;
 mod write;
 
 pub use error::Error;
 pub use maps::{FamilyMaps, Maps};
 pub use object::{Loaded, Sizes, load, load_object};
-pub use pins::{DEFAULT_ROOT, Pins};
+pub use pins::{DEFAULT_ROOT, Pins, PinsLock};
 pub use pod::Pod;
 pub use read::read;
 pub use slots::Slots;
-pub use uplink::{Attached, XdpMode, attach, attached, detach_device};
-pub use write::{configure, move_tunnel, set_next_hop, write};
+pub use tunnel::{configure, fit_mss, keep_next_hop, move_tunnel, set_next_hop};
+pub use uplink::{Attached, Attachment, XdpMode, attach, attached, detach_others};
+pub use write::write;

@@ -1,17 +1,21 @@
 //! Where maps and links are pinned, so that the datapath outlives the agent.
 //!
-//! `ROOT/vN/maps/NAME` and `ROOT/vN/links/KIND-MODE-DEVICE`, where N is the layout's version: programs of one layout
-//! never meet maps of another. Maps and links are apart, because a pin does not say which it is.
+//! `ROOT/vN/maps/NAME` and `ROOT/vN/links/KIND-MODE-INDEX-DEVICE`, where N is the layout's version: programs of one
+//! layout never meet maps of another. Maps and links are apart, because a pin does not say which it is.
 
 use std::{
-    fs::{self, DirBuilder},
+    fs::{self, DirBuilder, File},
     io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
 use lb_common::layout;
-use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
 
 use super::Error;
 
@@ -22,6 +26,12 @@ pub const DEFAULT_ROOT: &str = "/sys/fs/bpf/limpet";
 #[derive(Clone, Debug)]
 pub struct Pins {
     root: PathBuf,
+}
+
+/// Held by whoever may change what is pinned; the kernel lets go of it however that process ends.
+#[derive(Debug)]
+pub struct PinsLock {
+    _directory: Flock<File>,
 }
 
 impl Pins {
@@ -63,6 +73,53 @@ impl Pins {
     pub fn other_versions(&self) -> Vec<String> {
         let ours = format!("v{}", layout::VERSION);
         file_names(&self.root).unwrap_or_default().into_iter().filter(|name| *name != ours).collect()
+    }
+
+    /// Those of [`Pins::other_versions`] that hold programs on devices.
+    ///
+    /// # Errors
+    /// When a directory cannot be read.
+    pub fn other_versions_with_links(&self) -> Result<Vec<String>, Error> {
+        let mut linked = Vec::new();
+        for version in self.other_versions() {
+            let links = self.root.join(&version).join("links");
+            if links.is_dir() && !file_names(&links).map_err(|source| Error::Pins { path: links, source })?.is_empty() {
+                linked.push(version);
+            }
+        }
+        Ok(linked)
+    }
+
+    /// Tells this pinned datapath from any other that is pinned here before or after it; none when there is none.
+    ///
+    /// # Errors
+    /// When the directory cannot be looked into.
+    pub fn identity(&self) -> Result<Option<u64>, Error> {
+        let path = self.maps().join("CONFIG");
+        match fs::metadata(&path) {
+            // The file system numbers its files one after the other.
+            Ok(metadata) => Ok(Some(metadata.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Pins { path, source }),
+        }
+    }
+
+    /// Takes the lock on the pins of the layout that this build knows; none while somebody else has it.
+    ///
+    /// # Errors
+    /// When the directory does not exist, or cannot be locked.
+    pub fn lock(&self) -> Result<Option<PinsLock>, Error> {
+        lock(self.version_directory())
+    }
+
+    /// Takes the locks on the pins of all layouts that are pinned here; none while somebody else has one of them.
+    ///
+    /// # Errors
+    /// When a directory cannot be read or locked.
+    pub fn lock_all(&self) -> Result<Option<Vec<PinsLock>>, Error> {
+        let versions = file_names(&self.root).map_err(|source| self.error(source))?;
+        let directories = versions.iter().map(|version| self.root.join(version)).filter(|path| path.is_dir());
+        directories.map(lock).collect()
     }
 
     /// Makes the directories, for their owner alone: whoever can open one can hold the lock that agents take on it.
@@ -118,6 +175,15 @@ impl Pins {
     fn error(&self, source: io::Error) -> Error {
         Error::Pins { path: self.root.clone(), source }
     }
+}
+
+fn lock(directory: PathBuf) -> Result<Option<PinsLock>, Error> {
+    let locked = File::open(&directory).and_then(|file| match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(directory) => Ok(Some(PinsLock { _directory: directory })),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(errno.into()),
+    });
+    locked.map_err(|source| Error::Pins { path: directory, source })
 }
 
 fn remove_if_there(result: io::Result<()>) -> io::Result<()> {

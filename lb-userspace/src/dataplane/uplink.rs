@@ -1,6 +1,9 @@
 //! Programs on uplinks, held by pinned links: they outlive the agent, and a new version replaces the program in place.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use aya::programs::{
     LinkOrder, ProgramError, SchedClassifier, TcAttachType, Xdp,
@@ -9,7 +12,11 @@ use aya::programs::{
     xdp::XdpLink,
 };
 
-use super::{Error, Loaded, Pins, error::errno};
+use super::{
+    Error, Loaded, Pins,
+    error::errno,
+    link_name::{Hook, LinkName},
+};
 
 /// How XDP runs on a device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -24,14 +31,25 @@ pub enum XdpMode {
 /// What a device has of ours.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Attached {
-    /// The device.
+    /// The device, by the name that it had then.
     pub device: String,
+    /// The kernel's number of the device, which no other device of the network namespace has.
+    pub index: u32,
     /// How XDP runs there.
     pub mode: XdpMode,
 }
 
+/// What [`attach`] did.
+#[derive(Debug)]
+pub struct Attachment {
+    /// How XDP runs.
+    pub mode: XdpMode,
+    /// Why it does not run in the driver, where that was tried and refused.
+    pub native_refusal: Option<Error>,
+}
+
 impl XdpMode {
-    /// Its name in output and pins.
+    /// Its name in output.
     pub fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
@@ -45,30 +63,42 @@ impl XdpMode {
             Self::Generic => aya::programs::XdpMode::Skb,
         }
     }
+
+    fn other(self) -> Self {
+        match self {
+            Self::Native => Self::Generic,
+            Self::Generic => Self::Native,
+        }
+    }
 }
 
-const MODES: [XdpMode; 2] = [XdpMode::Native, XdpMode::Generic];
 const XDP: &str = "XDP";
 const TCX: &str = "tcx";
 
-/// Puts both programs on a device, or replaces those of an earlier agent there, without a gap.
+/// A device whose links are looked after.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    pins: &'a Pins,
+    index: u32,
+    device: &'a str,
+}
+
+/// Puts both programs on a device, or replaces those of an earlier agent there, without a gap. Where both are already,
+/// nothing changes: this is also how to make sure that they are there.
 ///
 /// # Errors
-/// When the device has an XDP program of somebody else, or the kernel refuses; the message says what to do.
-pub fn attach(loaded: &mut Loaded, pins: &Pins, device: &str) -> Result<Attached, Error> {
+/// When the device has an XDP program of somebody else, or the kernel refuses; the message says what to do. Programs
+/// that were there then stay.
+pub fn attach(loaded: &mut Loaded, pins: &Pins, device: &str, index: u32) -> Result<Attachment, Error> {
+    let place = Place { pins, index, device };
     // Replies first: a request must not be rewritten while its reply would not be.
-    let had_tcx = tcx_pin(pins, device).exists();
-    attach_tcx(loaded.egress()?, pins, device)?;
-    match loaded.ingress().and_then(|program| attach_xdp(program, pins, device)) {
-        Ok(mode) => Ok(Attached { device: device.to_owned(), mode }),
-        Err(refusal) => {
-            // Half of it is of no use, and nobody would take it off again.
-            if !had_tcx {
-                remove(tcx_pin(pins, device))?;
-            }
-            Err(refusal)
-        }
+    attach_tcx(loaded.egress()?, place)?;
+    let attached = loaded.ingress().and_then(|program| attach_xdp(program, place));
+    if attached.is_err() && !place.has_xdp()? {
+        // Half of it is of no use, and nobody would take it off again.
+        place.remove(Hook::TcxEgress)?;
     }
+    attached
 }
 
 /// The devices that have our programs, by the pinned links.
@@ -76,108 +106,152 @@ pub fn attach(loaded: &mut Loaded, pins: &Pins, device: &str) -> Result<Attached
 /// # Errors
 /// When the pins cannot be read.
 pub fn attached(pins: &Pins) -> Result<Vec<Attached>, Error> {
-    let names = pins.link_names()?;
-    let of = |name: &String| {
-        MODES.into_iter().find_map(|mode| {
-            let device = name.strip_prefix(&format!("xdp-{}-", mode.name()))?.to_owned();
-            Some(Attached { device, mode })
-        })
+    let of = |name: &String| match LinkName::parse(name)? {
+        LinkName { hook: Hook::Xdp(mode), index, device } => Some(Attached { device, index, mode }),
+        LinkName { hook: Hook::TcxEgress, .. } => None,
     };
-    Ok(names.iter().filter_map(of).collect())
+    Ok(pins.link_names()?.iter().filter_map(of).collect())
 }
 
-/// Takes both programs off a device. One that has none is no error.
+/// Takes our programs off all devices but these, also off those that have only one of them; returns the names of the
+/// links that are gone.
 ///
 /// # Errors
-/// When a pin cannot be removed.
-pub fn detach_device(pins: &Pins, device: &str) -> Result<(), Error> {
-    let xdp = MODES.into_iter().map(|mode| xdp_pin(pins, device, mode));
-    for path in xdp.chain([tcx_pin(pins, device)]) {
-        remove(path)?;
+/// When the pins cannot be read, or one cannot be removed.
+pub fn detach_others(pins: &Pins, kept: &[u32]) -> Result<Vec<String>, Error> {
+    let is_kept = |name: &String| LinkName::parse(name).is_some_and(|link| kept.contains(&link.index));
+    let stale: Vec<String> = pins.link_names()?.into_iter().filter(|name| !is_kept(name)).collect();
+    for name in &stale {
+        remove(&pins.links().join(name))?;
     }
+    Ok(stale)
+}
+
+impl Place<'_> {
+    fn path(self, hook: Hook) -> PathBuf {
+        let name = LinkName { hook, index: self.index, device: self.device.to_owned() };
+        self.pins.links().join(name.file_name())
+    }
+
+    /// The path of the pinned link on this device, if there is one.
+    fn find(self, hook: Hook) -> Result<Option<PathBuf>, Error> {
+        let is_it =
+            |name: &String| LinkName::parse(name).is_some_and(|link| link.hook == hook && link.index == self.index);
+        Ok(self.pins.link_names()?.into_iter().find(is_it).map(|name| self.pins.links().join(name)))
+    }
+
+    /// The same; one that was made while the device had another name is renamed.
+    fn find_renamed(self, hook: Hook) -> Result<Option<PathBuf>, Error> {
+        let Some(found) = self.find(hook)? else {
+            return Ok(None);
+        };
+        let path = self.path(hook);
+        if found != path {
+            fs::rename(&found, &path).map_err(|source| Error::Pins { path: found, source })?;
+        }
+        Ok(Some(path))
+    }
+
+    fn has_xdp(self) -> Result<bool, Error> {
+        Ok(self.find(Hook::Xdp(XdpMode::Native))?.is_some() || self.find(Hook::Xdp(XdpMode::Generic))?.is_some())
+    }
+
+    fn remove(self, hook: Hook) -> Result<(), Error> {
+        self.find(hook)?.map_or(Ok(()), |path| remove(&path))
+    }
+
+    fn link_error(self, what: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> Error {
+        Error::Link { what, device: self.device.to_owned(), source: Box::new(source) }
+    }
+
+    fn attach_error(self, what: &'static str, source: ProgramError) -> Error {
+        let hint = attach_hint(&source);
+        Error::Attach { what, device: self.device.to_owned(), hint, source: Box::new(source) }
+    }
+}
+
+fn attach_xdp(program: &mut Xdp, place: Place<'_>) -> Result<Attachment, Error> {
+    for mode in [XdpMode::Native, XdpMode::Generic] {
+        if replace_xdp(program, place, mode)? {
+            return Ok(Attachment { mode, native_refusal: None });
+        }
+    }
+    let (mode, native_refusal) = match create_xdp(program, place, XdpMode::Native) {
+        Ok(()) => (XdpMode::Native, None),
+        Err(refusal) => {
+            create_xdp(program, place, XdpMode::Generic)?;
+            (XdpMode::Generic, Some(refusal))
+        }
+    };
+    Ok(Attachment { mode, native_refusal })
+}
+
+/// Puts the program into the pinned link of this mode; false when there is none that leads anywhere.
+fn replace_xdp(program: &mut Xdp, place: Place<'_>, mode: XdpMode) -> Result<bool, Error> {
+    let Some(path) = place.find_renamed(Hook::Xdp(mode))? else {
+        return Ok(false);
+    };
+    let link = XdpLink::try_from(reopen(&path, place, XDP)?).map_err(|error| place.link_error(XDP, error))?;
+    match program.attach_to_link(link) {
+        Ok(id) => {
+            // The pin holds the link; a descriptor of ours would keep it alive after the pin is gone.
+            drop(program.take_link(id).map_err(|error| place.link_error(XDP, error))?);
+            // A device has one XDP link: one of the other mode is what a former device left.
+            place.remove(Hook::Xdp(mode.other()))?;
+            Ok(true)
+        }
+        Err(error) => remove_dead(&path, place, XDP, error).map(|()| false),
+    }
+}
+
+fn create_xdp(program: &mut Xdp, place: Place<'_>, mode: XdpMode) -> Result<(), Error> {
+    let id = program.attach_to_if_index(place.index, mode.flag()).map_err(|source| place.attach_error(XDP, source))?;
+    let link = program.take_link(id).map_err(|error| place.link_error(XDP, error))?;
+    let link = FdLink::try_from(link).map_err(|error| place.link_error(XDP, error))?;
+    link.pin(place.path(Hook::Xdp(mode))).map_err(|error| place.link_error(XDP, error))?;
     Ok(())
 }
 
-fn attach_xdp(program: &mut Xdp, pins: &Pins, device: &str) -> Result<XdpMode, Error> {
-    for mode in MODES {
-        let path = xdp_pin(pins, device, mode);
-        if path.exists() {
-            let replaced = reopen(&path, device, XDP)
-                .and_then(|link| XdpLink::try_from(link).map_err(|error| link_error(XDP, device, error)))
-                .and_then(|link| program.attach_to_link(link).map_err(|error| link_error(XDP, device, error)));
-            match replaced {
-                Ok(_) => return Ok(mode),
-                // The device went away and came back under its name: the old link leads nowhere.
-                Err(_) => remove(path)?,
-            }
-        }
-    }
-    let mut refused = None;
-    for mode in MODES {
-        match program.attach(device, mode.flag()) {
+fn attach_tcx(program: &mut SchedClassifier, place: Place<'_>) -> Result<(), Error> {
+    if let Some(path) = place.find_renamed(Hook::TcxEgress)? {
+        let link = reopen(&path, place, TCX)?;
+        let link = SchedClassifierLink::try_from(link).map_err(|error| place.link_error(TCX, error))?;
+        match program.attach_to_link(link) {
             Ok(id) => {
-                let link = program.take_link(id).map_err(|error| link_error(XDP, device, error))?;
-                let link = FdLink::try_from(link).map_err(|error| link_error(XDP, device, error))?;
-                link.pin(xdp_pin(pins, device, mode)).map_err(|error| link_error(XDP, device, error))?;
-                return Ok(mode);
+                drop(program.take_link(id).map_err(|error| place.link_error(TCX, error))?);
+                return Ok(());
             }
-            Err(error) => refused = Some(error),
-        }
-    }
-    Err(match refused {
-        Some(source) => {
-            Error::Attach { what: XDP, device: device.to_owned(), hint: attach_hint(&source), source: Box::new(source) }
-        }
-        None => link_error(XDP, device, "no mode was tried"),
-    })
-}
-
-fn attach_tcx(program: &mut SchedClassifier, pins: &Pins, device: &str) -> Result<(), Error> {
-    let path = tcx_pin(pins, device);
-    if path.exists() {
-        let replaced = reopen(&path, device, TCX)
-            .and_then(|link| SchedClassifierLink::try_from(link).map_err(|error| link_error(TCX, device, error)))
-            .and_then(|link| program.attach_to_link(link).map_err(|error| link_error(TCX, device, error)));
-        match replaced {
-            Ok(_) => return Ok(()),
-            Err(_) => remove(path.clone())?,
+            Err(error) => remove_dead(&path, place, TCX, error)?,
         }
     }
     // Last: other programs on the way out still see the Pod as source, as they do without us.
     let options = TcAttachOptions::TcxOrder(LinkOrder::last());
-    let id = program.attach_with_options(device, TcAttachType::Egress, options).map_err(|source| Error::Attach {
-        what: TCX,
-        device: device.to_owned(),
-        hint: attach_hint(&source),
-        source: Box::new(source),
-    })?;
-    let link = program.take_link(id).map_err(|error| link_error(TCX, device, error))?;
-    let link = FdLink::try_from(link).map_err(|error| link_error(TCX, device, error))?;
-    link.pin(path).map_err(|error| link_error(TCX, device, error))?;
+    let id = program
+        .attach_with_options(place.device, TcAttachType::Egress, options)
+        .map_err(|source| place.attach_error(TCX, source))?;
+    let link = program.take_link(id).map_err(|error| place.link_error(TCX, error))?;
+    let link = FdLink::try_from(link).map_err(|error| place.link_error(TCX, error))?;
+    link.pin(place.path(Hook::TcxEgress)).map_err(|error| place.link_error(TCX, error))?;
     Ok(())
 }
 
-fn reopen(path: &PathBuf, device: &str, what: &'static str) -> Result<FdLink, Error> {
-    PinnedLink::from_pin(path).map(FdLink::from).map_err(|error| link_error(what, device, error))
+fn reopen(path: &Path, place: Place<'_>, what: &'static str) -> Result<FdLink, Error> {
+    PinnedLink::from_pin(path).map(FdLink::from).map_err(|error| place.link_error(what, error))
 }
 
-fn remove(path: PathBuf) -> Result<(), Error> {
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        result => result.map_err(|source| Error::Pins { path, source }),
+/// Removes the pin of a link whose device is gone. Whatever else the kernel says, the link may still do its work.
+fn remove_dead(path: &Path, place: Place<'_>, what: &'static str, error: ProgramError) -> Result<(), Error> {
+    match errno(&error) {
+        Some(libc::ENOLINK) => remove(path),
+        Some(_) | None => Err(place.link_error(what, error)),
     }
 }
 
-fn xdp_pin(pins: &Pins, device: &str, mode: XdpMode) -> PathBuf {
-    pins.links().join(format!("xdp-{}-{device}", mode.name()))
-}
-
-fn tcx_pin(pins: &Pins, device: &str) -> PathBuf {
-    pins.links().join(format!("tcx-egress-{device}"))
-}
-
-fn link_error(what: &'static str, device: &str, error: impl std::fmt::Display) -> Error {
-    Error::Link { what, device: device.to_owned(), message: error.to_string() }
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(|source| Error::Pins { path: path.to_owned(), source }),
+    }
 }
 
 fn attach_hint(error: &ProgramError) -> &'static str {

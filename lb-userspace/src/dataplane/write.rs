@@ -8,29 +8,19 @@ use lb_common::{
     family::{Address, Address4, Address6},
     hash,
     layout::{
-        Backend, Config, Frontend, MAX_BACKEND_ID, NameKey, NextHop4, NextHop6, THIS_NODE, backend_state,
-        frontend_flags, frontend_kind, name_kind,
+        Backend, Frontend, MAX_BACKEND_ID, NameKey, NextHop4, NextHop6, THIS_NODE, backend_state, frontend_flags,
+        frontend_kind, name_kind,
     },
     wire,
 };
 
-use super::{Error, FamilyMaps, Maps, Pod, names};
+use super::{
+    Error, FamilyMaps, Maps, Pod, Sizes, names,
+    tunnel::{TUNNEL_END, set_hop},
+};
 use crate::{
     model::{FrontendKind, NodeAddresses, Protocol},
-    netlink::{Hop, Target},
-    plan::{Applied, BackendRecord, FrontendValue, RecordState, Write},
-};
-
-/// What this node's ends of the tunnel are found as.
-const TUNNEL_END: Frontend = Frontend {
-    kind: frontend_kind::TUNNEL,
-    flags: 0,
-    pad: 0,
-    service: 0,
-    service_hash: 0,
-    table_offset: 0,
-    table_length: 0,
-    affinity_timeout_seconds: 0,
+    plan::{Applied, BackendRecord, FrontendValue, Limits, RecordState, Write},
 };
 
 /// Carries out one write. `applied` is what is programmed before it.
@@ -93,75 +83,6 @@ pub fn write(maps: &mut Maps, write: &Write, applied: &Applied, tunnel_port: u16
         Write::ForgetService { id } => remove_name(maps, name_kind::SERVICE, *id),
         Write::ForgetBackend { id } => remove_name(maps, name_kind::BACKEND, *id),
     }
-}
-
-/// Sets what both programs must know of the node: the tunnel's port, and how large a segment fits through the tunnel.
-///
-/// # Errors
-/// When the kernel refuses.
-pub fn configure(maps: &mut Maps, uplink_mtu: u32, tunnel_port: u16) -> Result<(), Error> {
-    let largest_mss = |overhead: usize, ip_header: usize| {
-        let headers = u32::try_from(overhead + ip_header + wire::TCP_HEADER).unwrap_or(u32::MAX);
-        u16::try_from(uplink_mtu.saturating_sub(headers)).unwrap_or(u16::MAX)
-    };
-    let config = Config {
-        mss4: largest_mss(V4::TUNNEL_OVERHEAD, V4::IP_HEADER),
-        mss6: largest_mss(V6::TUNNEL_OVERHEAD, V6::IP_HEADER),
-        tunnel_port,
-        pad: 0,
-    };
-    maps.config.set(0, Pod(config), 0).map_err(|source| Error::map("CONFIG", source))
-}
-
-/// Moves this node's ends of the tunnel to another port, when an earlier agent was given another one.
-///
-/// # Errors
-/// When the kernel refuses.
-pub fn move_tunnel(maps: &mut Maps, own: NodeAddresses, tunnel_port: u16) -> Result<(), Error> {
-    move_tunnel_of::<V4>(&mut maps.v4, own.v4.map(Address4::from), tunnel_port)?;
-    move_tunnel_of::<V6>(&mut maps.v6, own.v6.map(Address6::from), tunnel_port)
-}
-
-fn move_tunnel_of<F: Family>(maps: &mut FamilyMaps<F>, own: Option<F::Address>, tunnel_port: u16) -> Result<(), Error> {
-    let wanted = own.map(|address| F::frontend_key(address, tunnel_port, wire::Protocol::UDP));
-    let mut stale = Vec::new();
-    for entry in maps.frontends.iter() {
-        let (key, frontend) = entry.map_err(|source| Error::map("FRONTENDS", source))?;
-        if frontend.0.kind == frontend_kind::TUNNEL && wanted != Some(key.0) {
-            stale.push(key);
-        }
-    }
-    if let Some(key) = wanted {
-        insert("FRONTENDS", &mut maps.frontends, Pod(key), Pod(TUNNEL_END))?;
-    }
-    stale.iter().try_for_each(|key| remove("FRONTENDS", &mut maps.frontends, key))
-}
-
-/// Sets how a node is reached; `None` while that is not known: packets for it are then dropped and counted.
-///
-/// # Errors
-/// When the kernel refuses, or the node's id is past the map's end.
-pub fn set_next_hop(maps: &mut Maps, target: &Target, hop: Option<&Hop>) -> Result<(), Error> {
-    let known_port = maps.config.get(&0, 0).map_err(|source| Error::map("CONFIG", source))?.0.tunnel_port;
-    let (device, mtu, tunnel_port) = hop.map_or((0, 0, 0), |hop| (hop.device, hop.mtu, known_port));
-    let (tags, tag_count) = ([0; 2], 0);
-    let ethernet = hop.map_or([0; 3], |hop| zerocopy::transmute!(hop.ethernet));
-    match (target.source, target.address) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            let (source, destination) = (source.into(), destination.into());
-            set_hop(&mut maps.v4, target.node, NextHop4 { source, destination, device, mtu, tunnel_port, ethernet, tags, tag_count })
-        }
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            let (source, destination) = (source.into(), destination.into());
-            set_hop(&mut maps.v6, target.node, NextHop6 { source, destination, device, mtu, tunnel_port, ethernet, tags, tag_count })
-        }
-        // The tunnel's ends are of one family by construction.
-        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => Ok(()),
-    }
-}
-
-fn set_hop<F: Family>(maps: &mut FamilyMaps<F>, node: u32, hop: F::NextHop) -> Result<(), Error> {
-    maps.next_hops.set(node, Pod(hop), 0).map_err(|source| Error::map("NEXT_HOPS", source))
 }
 
 /// Makes a node's addresses known: this node's own as ends of the tunnel, another's as ends that packets may come from.
@@ -275,7 +196,7 @@ fn remove_name(maps: &mut Maps, kind: u32, id: u32) -> Result<(), Error> {
     remove("NAMES", &mut maps.names, &Pod(NameKey { kind, id }))
 }
 
-fn insert<K: aya::Pod, V: aya::Pod>(
+pub(super) fn insert<K: aya::Pod, V: aya::Pod>(
     name: &str,
     map: &mut aya::maps::HashMap<aya::maps::MapData, K, V>,
     key: K,
@@ -285,7 +206,7 @@ fn insert<K: aya::Pod, V: aya::Pod>(
 }
 
 /// What is not there is removed.
-fn remove<K: aya::Pod, V: aya::Pod>(
+pub(super) fn remove<K: aya::Pod, V: aya::Pod>(
     name: &str,
     map: &mut aya::maps::HashMap<aya::maps::MapData, K, V>,
     key: &K,
@@ -304,4 +225,12 @@ pub(super) fn socket_address(backend: &Backend) -> SocketAddr {
         _ => IpAddr::V4(Address4::from_words(backend.address).into()),
     };
     SocketAddr::new(ip, backend.port)
+}
+
+impl From<&Sizes> for Limits {
+    fn from(sizes: &Sizes) -> Self {
+        // Flows come and go without a plan.
+        let Sizes { flows: _, slots, backends, services, frontends, nodes } = *sizes;
+        Self { slots, backends, services, frontends, nodes }
+    }
 }

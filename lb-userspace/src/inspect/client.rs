@@ -153,7 +153,7 @@ mod tests {
         "source": {"place": "dir:/d", "complete": true, "services": 1, "endpoint_slices": 1, "nodes": 1,
                    "age_seconds": 3},
         "in_step": true, "ready": true, "syncs": 2, "last_sync_seconds_ago": 3, "error": null,
-        "uplinks": [{"device": "eth0", "mode": "native"}],
+        "uplinks": [{"device": "eth0", "index": 3, "mode": "native"}],
         "problems": [{"severity": "warning", "file": null, "object": "Service a/b", "field": null, "message": "m"}]}"#;
 
     /// Answers one connection with `answer`, then hangs up.

@@ -25,7 +25,18 @@ pub fn run(options: &DetachOptions, places: &Places) -> Result<Said> {
         // A slip in --pin-dir must not cost anybody's files.
         return Err(Error::NoBpffs { path: root.clone() }.into());
     }
-    let removed = Pins::new(root).remove()?;
+    let pins = Pins::new(root);
+    // Held while pins are removed, so that no agent starts meanwhile.
+    let locks = pins.lock_all()?;
+    if locks.is_none() && !options.force {
+        bail!(
+            "an agent with another socket than {} runs on these pins ({}); it would balance no more and not know it: \
+             stop it first, or say --force",
+            places.socket.display(),
+            root.display()
+        );
+    }
+    let removed = pins.remove()?;
     release_neighbours().context("cannot give the neighbours on the way to other nodes back to the kernel")?;
     Ok(Said::text(report(root, &removed)))
 }
@@ -106,9 +117,9 @@ mod tests {
 
     #[test]
     fn says_what_is_gone() {
-        let removed = ["links/tcx-egress-eth0", "links/xdp-native-eth0", "maps/CONFIG"].map(str::to_owned);
+        let removed = ["links/tcx-egress-3-eth0", "links/xdp-native-3-eth0", "maps/CONFIG"].map(str::to_owned);
         let expected = "\
-removed links (2): tcx-egress-eth0 xdp-native-eth0
+removed links (2): tcx-egress-3-eth0 xdp-native-3-eth0
 removed maps (1): CONFIG
 nothing is left in /pins
 ";

@@ -216,7 +216,7 @@ mod tests {
                 "place": "dir:/d", "complete": true, "services": 2, "endpoint_slices": 3, "nodes": 1, "age_seconds": 5,
             },
             "in_step": true, "syncs": 2, "last_sync_seconds_ago": 5, "error": null,
-            "uplinks": [{"device": "eth0", "mode": "generic"}],
+            "uplinks": [{"device": "eth0", "index": 3, "mode": "generic"}],
             "problems": [
                 {"severity": "warning", "file": "a.yaml", "object": "Node n9", "field": null, "message": "no address"},
             ],
@@ -229,7 +229,7 @@ mod tests {
             pin_dir: "/pins".to_owned(),
             pinned: true,
             node: Some("n1".to_owned()),
-            uplinks: vec![Attached { device: "eth0".to_owned(), mode: XdpMode::Generic }],
+            uplinks: vec![Attached { device: "eth0".to_owned(), index: 3, mode: XdpMode::Generic }],
             fill: vec![FillRow { what: "flows", family: Some(Family::V4), used: 1, room: 4 }],
             ..Datapath::default()
         }
@@ -286,7 +286,7 @@ flows  IPv4    1     4     25.0%
         assert_eq!(value["problems"][0]["object"], json!("Node n9"));
         let expected = json!({
             "pin_dir": "/pins", "pinned": true, "node": "n1",
-            "uplinks": [{"device": "eth0", "mode": "generic"}], "other_versions": [],
+            "uplinks": [{"device": "eth0", "index": 3, "mode": "generic"}], "other_versions": [],
             "fill": [{"what": "flows", "family": "IPv4", "used": 1, "room": 4}], "error": null,
         });
         assert_eq!(value["datapath"], expected);

@@ -95,10 +95,12 @@ pub(super) fn addresses(
 fn wrong_family(sourced: &Sourced<Service>, field: String, address: IpAddr) -> Problem {
     let (namespace, name) = super::service::name(&sourced.object);
     let family = Family::of(address);
-    Problem::warning(format!("{address} is {family}, which the Service is not by its ipFamilies or cluster IPs; it is not served"))
-        .in_file(sourced.origin.file.as_deref())
-        .about(format!("Service {namespace}/{name}"))
-        .at(field)
+    Problem::warning(format!(
+        "{address} is {family}, which the Service is not by its ipFamilies or cluster IPs; it is not served"
+    ))
+    .in_file(sourced.origin.file.as_deref())
+    .about(format!("Service {namespace}/{name}"))
+    .at(field)
 }
 
 fn number(port: i32) -> Option<u16> {

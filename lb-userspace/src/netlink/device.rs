@@ -1,6 +1,9 @@
 //! A network device, as the kernel describes it.
 
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp, XdpAttached};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, VlanProtocol,
+    XdpAttached,
+};
 
 use super::Error;
 
@@ -19,6 +22,17 @@ pub struct Device {
     pub is_up: bool,
     /// How an XDP program is attached to it, if one is.
     pub xdp: Option<XdpMode>,
+    /// What it adds to frames, if it is a VLAN device.
+    pub vlan: Option<Vlan>,
+}
+
+/// What makes a device a VLAN device.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Vlan {
+    /// Index of the device below it, when that is in this network namespace.
+    pub below: Option<u32>,
+    /// The tag that its frames carry below: TPID and TCI, octets in wire order.
+    pub tag: [u8; 4],
 }
 
 /// How an XDP program is attached.
@@ -41,12 +55,18 @@ impl Device {
         let mut mtu = 0;
         let mut address = None;
         let mut xdp = None;
+        let mut tag = None;
+        let mut below = None;
+        let mut is_below_elsewhere = false;
         for attribute in &link.attributes {
             match attribute {
                 LinkAttribute::IfName(value) => name.clone_from(value),
                 LinkAttribute::Mtu(value) => mtu = *value,
                 LinkAttribute::Address(value) => address = <[u8; 6]>::try_from(value.as_slice()).ok(),
                 LinkAttribute::Xdp(values) => xdp = values.iter().find_map(xdp_mode),
+                LinkAttribute::LinkInfo(values) => tag = values.iter().find_map(vlan_tag),
+                LinkAttribute::Link(index) => below = Some(*index),
+                LinkAttribute::LinkNetNsId(_) => is_below_elsewhere = true,
                 _ => {}
             }
         }
@@ -54,8 +74,34 @@ impl Device {
             return Err(Error::NotEthernet { device: name });
         };
         let is_up = link.header.flags.contains(LinkFlags::Up | LinkFlags::Running);
-        Ok(Self { index: link.header.index, name, mtu, address, is_up, xdp })
+        let vlan = tag.map(|tag| Vlan { below: below.filter(|_| !is_below_elsewhere), tag });
+        Ok(Self { index: link.header.index, name, mtu, address, is_up, xdp, vlan })
     }
+}
+
+/// The tag that a VLAN device adds. Its priority is 0: what the kernel would take it from, XDP's packets do not have.
+fn vlan_tag(info: &LinkInfo) -> Option<[u8; 4]> {
+    let LinkInfo::Data(InfoData::Vlan(values)) = info else {
+        return None;
+    };
+    let mut id = None;
+    let mut protocol = VlanProtocol::Ieee8021Q;
+    for value in values {
+        match value {
+            InfoVlan::Id(value) => id = Some(*value),
+            InfoVlan::Protocol(value) => protocol = *value,
+            _ => {}
+        }
+    }
+    let [high, low] = u16::from(protocol).to_be_bytes();
+    id.map(u16::to_be_bytes).map(|[id_high, id_low]| [high, low, id_high, id_low])
+}
+
+/// What people call a device of the calling thread's network namespace; its index where that has no name any more.
+pub fn device_name(index: u32) -> String {
+    let name = nix::net::if_::if_indextoname(index).ok().and_then(|name| name.into_string().ok());
+    // For an index without a device nix returns an empty name.
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| format!("device {index}"))
 }
 
 /// Index and name of any device.
@@ -79,6 +125,8 @@ fn xdp_mode(attribute: &LinkXdp) -> Option<XdpMode> {
 
 #[cfg(test)]
 mod tests {
+    use rtnetlink::packet_route::link::InfoVeth;
+
     use super::*;
 
     fn link(kind: LinkLayerType, flags: LinkFlags, attributes: Vec<LinkAttribute>) -> LinkMessage {
@@ -96,6 +144,10 @@ mod tests {
         LinkAttribute::Address(bytes.to_vec())
     }
 
+    fn veth() -> InfoVeth {
+        InfoVeth::Peer(LinkMessage::default())
+    }
+
     #[test]
     fn devices_are_read() {
         let plain = Device {
@@ -105,7 +157,11 @@ mod tests {
             address: [2, 0, 0, 0, 0, 1],
             is_up: true,
             xdp: None,
+            vlan: None,
         };
+        let vlan = |below| Some(Vlan { below, tag: [0x88, 0xa8, 0x01, 0x2c] });
+        let info = |data| LinkAttribute::LinkInfo(vec![LinkInfo::Data(data)]);
+        let tagged = || info(InfoData::Vlan(vec![InfoVlan::Protocol(VlanProtocol::Ieee8021Ad), InfoVlan::Id(300)]));
         let up = LinkFlags::Up | LinkFlags::Running;
         let attached = |how| LinkAttribute::Xdp(vec![LinkXdp::Attached(how), LinkXdp::ProgId(9)]);
         let cases = [
@@ -128,8 +184,22 @@ mod tests {
                 "two programs",
                 up,
                 vec![attached(XdpAttached::Multiple)],
-                Device { xdp: Some(XdpMode::Several), ..plain },
+                Device { xdp: Some(XdpMode::Several), ..plain.clone() },
             ),
+            ("a VLAN", up, vec![LinkAttribute::Link(3), tagged()], Device { vlan: vlan(Some(3)), ..plain.clone() }),
+            (
+                "a VLAN over a device of another namespace",
+                up,
+                vec![LinkAttribute::Link(3), LinkAttribute::LinkNetNsId(0), tagged()],
+                Device { vlan: vlan(None), ..plain.clone() },
+            ),
+            (
+                "802.1Q unless it says otherwise",
+                up,
+                vec![LinkAttribute::Link(3), info(InfoData::Vlan(vec![InfoVlan::Id(5)]))],
+                Device { vlan: Some(Vlan { below: Some(3), tag: [0x81, 0, 0, 5] }), ..plain.clone() },
+            ),
+            ("one of a pair", up, vec![LinkAttribute::Link(3), info(InfoData::Veth(veth()))], plain),
         ];
         for (description, flags, mut attributes, expected) in cases {
             attributes.push(address(&[2, 0, 0, 0, 0, 1]));

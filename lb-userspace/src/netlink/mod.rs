@@ -24,9 +24,9 @@ use tokio::task::JoinSet;
 
 pub use self::{
     changes::Changes,
-    device::{Device, XdpMode},
+    device::{Device, Vlan, XdpMode, device_name},
     error::Error,
-    hop::{Hop, Target, Unresolved},
+    hop::{Ends, Hop, Target, Unresolved},
 };
 use self::{
     neighbour::{Neighbour, NeighbourKey},
@@ -119,11 +119,8 @@ impl Netlink {
     async fn ways(&self, targets: &[Target]) -> Result<Vec<Result<Way, Unresolved>>, Error> {
         let mut ways = Vec::with_capacity(targets.len());
         for target in targets {
-            let found = match route::look_up(target.source, target.address) {
-                Some(look_up) => request::route(&self.handle, look_up).await?,
-                None => None,
-            };
-            ways.push(found.ok_or(Unresolved::NoRoute).and_then(|found| route::way(&found, target.address)));
+            let found = request::route(&self.handle, route::look_up(target)).await?;
+            ways.push(found.ok_or(Unresolved::NoRoute).and_then(|found| route::way(&found, target.address())));
         }
         Ok(ways)
     }

@@ -11,7 +11,7 @@ use crate::model::{Family, NodeAddresses, Protocol, ServicePortName, maglev};
 /// What is programmed. Everything in it can be read back from the maps.
 ///
 /// After reading back, what cannot be known is taken at its safest: `retired_at` of records that
-/// are Gone is the time of reading (`None` says that they have been so for long).
+/// are Gone is the time of reading.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Applied {
     /// Service ids and what they stand for.
@@ -26,7 +26,7 @@ pub struct Applied {
     pub frontends: BTreeMap<FrontendKey, FrontendValue>,
     /// The tables by their first slot. For a moment a Service port and family may have two.
     pub tables: BTreeMap<u32, AppliedTable>,
-    /// The backends on this node by address.
+    /// The backends on this node by address, those that are Gone included for [`GRACE_SECONDS`].
     pub local_backends: BTreeMap<(SocketAddr, Protocol), u32>,
     /// Service ids that were forgotten, with the time; not to be used for [`GRACE_SECONDS`].
     pub cooling_services: BTreeMap<u32, u64>,
@@ -41,7 +41,7 @@ pub struct Applied {
 pub struct AppliedBackend {
     /// The record.
     pub record: BackendRecord,
-    /// Since when it is Gone.
+    /// Since when it is Gone; none while it is not.
     pub retired_at: Option<u64>,
 }
 

@@ -1,8 +1,8 @@
 //! From what is programmed to what should be: an ordered list of writes.
 //!
 //! [`plan`] is pure: ids come from what is applied, time is an argument. It writes what is new
-//! first (names and nodes, backends, local backends, tables, frontends) and takes away last, so
-//! that after every prefix of the list nothing points at something that is missing. An agent that
+//! first (names and nodes, backends, local backends, tables, frontends) and takes away last, but
+//! for what has been gone for long, so that after every prefix of the list nothing points at something that is missing. An agent that
 //! stops in the middle leaves a sound state, and planning again from it gives the rest.
 //!
 //! This module depends on `model` and never on the kernel.
@@ -10,6 +10,7 @@
 mod applied;
 mod extents;
 mod ids;
+mod locals;
 mod planner;
 mod pools;
 mod removals;
@@ -23,7 +24,8 @@ pub use planner::plan;
 pub use types::{BackendRecord, Extent, FrontendKey, FrontendValue, Limits, Plan, RecordState, Write};
 
 /// Seconds for which the id of a backend, Service or node that was taken away is not given to
-/// another: a flow may remember it.
+/// another: a flow may remember it. For so long a backend of this node is found by its address,
+/// too: the last packets of its connections are on their way.
 pub const GRACE_SECONDS: u64 = 60;
 
 /// Seconds for which the slots of a table that was replaced are left as they are: a packet in

@@ -8,7 +8,7 @@ use super::ids::Ids;
 use super::pools::{self, Choice};
 use super::types::{FrontendKey, FrontendValue, Limits, Plan, Write};
 use super::wanted::Wanted;
-use super::{GRACE_SECONDS, TABLE_GRACE_SECONDS, removals};
+use super::{GRACE_SECONDS, TABLE_GRACE_SECONDS, locals, removals};
 use crate::model::{Affinity, Desired, Family, Frontend, NodeAddresses, ServicePort, ServicePortName};
 use crate::source::Problem;
 
@@ -355,12 +355,12 @@ impl<'a> Planner<'a> {
         }
         let own_node_renamed = self.applied.nodes.get(&0).is_some_and(|node| node.name != self.desired.node);
         let (backend_names, backends) = self.wanted.writes(own_node_renamed);
-        let (locals, local_removals) = removals::local_backends(&self);
-        let removals = removals::all(&self, local_removals);
+        let locals = locals::plan(&self);
+        let removals = removals::all(&self, locals.moved);
         let again_at = removals::again_at(&self, &removals);
 
         let mut writes = self.names;
-        for stage in [backend_names, backends, locals, self.tables, self.frontends, removals] {
+        for stage in [locals.expired, backend_names, backends, locals.writes, self.tables, self.frontends, removals] {
             writes.extend(stage);
         }
         Plan { writes, problems: self.problems.into_iter().collect(), again_at }

@@ -1,43 +1,13 @@
 //! What is taken away, last and in an order in which nothing is left pointing at it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
 
 use super::planner::{Full, Planner};
 use super::types::{FrontendKey, RecordState, Write};
 use super::{GRACE_SECONDS, TABLE_GRACE_SECONDS};
-use crate::model::Protocol;
-
-/// The entries of this node's own backends: those to write and those to take away.
-pub(super) fn local_backends(planner: &Planner<'_>) -> (Vec<Write>, Vec<Write>) {
-    let mut target: BTreeMap<(SocketAddr, Protocol), (bool, u32)> = BTreeMap::new();
-    for (id, want) in planner.wanted.wants().filter(|(_, want)| want.node == 0) {
-        // Two Pods at one address are the old one and the new one: the one that takes flows.
-        let candidate = (want.state != RecordState::Active, id);
-        target
-            .entry((want.backend.address, want.backend.protocol))
-            .and_modify(|best| *best = candidate.min(*best))
-            .or_insert(candidate);
-    }
-    let applied = &planner.applied.local_backends;
-    let writes = target
-        .iter()
-        .filter(|(key, (_, id))| applied.get(key) != Some(id))
-        .map(|((address, protocol), (_, id))| Write::LocalBackend { address: *address, protocol: *protocol, id: *id })
-        .collect();
-    let removals = applied
-        .iter()
-        .filter(|(key, id)| {
-            let kept_as_it_is = planner.wanted.is_needed(**id) && !planner.wanted.is_wanted(**id);
-            planner.desired.complete && !target.contains_key(key) && !kept_as_it_is
-        })
-        .map(|((address, protocol), _)| Write::RemoveLocalBackend { address: *address, protocol: *protocol })
-        .collect();
-    (writes, removals)
-}
 
 /// All removals, in their order.
-pub(super) fn all(planner: &Planner<'_>, local_removals: Vec<Write>) -> Vec<Write> {
+pub(super) fn all(planner: &Planner<'_>, moved_locals: Vec<Write>) -> Vec<Write> {
     let applied = planner.applied;
     let complete = planner.desired.complete;
     let mut removals = Vec::new();
@@ -48,7 +18,7 @@ pub(super) fn all(planner: &Planner<'_>, local_removals: Vec<Write>) -> Vec<Writ
             Write::RemoveFrontend { address, port, protocol }
         }));
     }
-    removals.extend(local_removals);
+    removals.extend(moved_locals);
     // A table that was replaced goes in any case: what it said is in the new one.
     removals.extend(
         applied
@@ -98,8 +68,7 @@ fn forgotten(planner: &Planner<'_>) -> impl Iterator<Item = u32> {
     let names = planner.applied.backend_names.keys().copied();
     names.filter(|id| !planner.wanted.is_needed(*id)).filter(|id| {
         planner.applied.backends.get(id).is_none_or(|backend| {
-            let since = backend.retired_at.unwrap_or_default();
-            backend.record.state == RecordState::Gone && since.saturating_add(GRACE_SECONDS) <= planner.now_seconds
+            backend.retired_at.is_some_and(|since| since.saturating_add(GRACE_SECONDS) <= planner.now_seconds)
         })
     })
 }

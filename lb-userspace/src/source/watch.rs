@@ -64,7 +64,7 @@ impl DirectoryWatch {
         let (own_path, own_lost) = (path.clone(), Arc::clone(&lost));
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if let Ok(event) = &event {
-                if !may_change(event.kind) {
+                if !concerns(event, &own_path) {
                     return;
                 }
                 if event.paths.contains(&own_path) {
@@ -131,6 +131,13 @@ impl DirectoryWatch {
 
 fn identity(path: &Path) -> Option<Identity> {
     fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// Whether an event can mean other content below `path`: its neighbours in the parent directory are nobody's concern.
+/// An event without paths says that others were lost.
+fn concerns(event: &notify::Event, path: &Path) -> bool {
+    let is_near = event.paths.is_empty() || event.paths.iter().any(|changed| changed.starts_with(path));
+    is_near && may_change(event.kind)
 }
 
 /// Whether an event can mean other content. Our own reading must not count, or it would never end.
@@ -208,6 +215,60 @@ mod tests {
                 told(&mut watch, round, || fs::remove_dir_all(&path).expect("rmdir")).await;
             }
         });
+    }
+
+    #[test]
+    fn a_link_to_the_directory_that_is_swapped_is_told_and_watched() {
+        run(async {
+            let home = tempfile::tempdir().expect("a directory");
+            let path = home.path().join("manifests");
+            for version in ["v1", "v2"] {
+                fs::create_dir(home.path().join(version)).expect("mkdir");
+            }
+            symlink("v1", &path).expect("link");
+            let mut watch = DirectoryWatch::new(&path).expect("a watch");
+            told(&mut watch, "swap", || {
+                symlink("v2", home.path().join("next")).expect("link");
+                fs::rename(home.path().join("next"), &path).expect("rename");
+            })
+            .await;
+            told(&mut watch, "write", || fs::write(home.path().join("v2/a.yaml"), "a").expect("write")).await;
+        });
+    }
+
+    #[test]
+    fn what_happens_beside_the_directory_is_not_told() {
+        run(async {
+            let home = tempfile::tempdir().expect("a directory");
+            let path = home.path().join("manifests");
+            fs::create_dir(&path).expect("mkdir");
+            let mut watch = DirectoryWatch::new(&path).expect("a watch");
+            for name in ["busy.log", "manifests.bak", "manifests2"] {
+                fs::write(home.path().join(name), "x").expect("write");
+                fs::rename(home.path().join(name), home.path().join("other")).expect("rename");
+            }
+            assert!(timeout(2 * LONGEST, watch.changed()).await.is_err(), "the neighbours were told");
+            told(&mut watch, "write", || fs::write(path.join("a.yaml"), "a").expect("write")).await;
+        });
+    }
+
+    #[test]
+    fn only_what_is_in_the_directory_concerns_it() {
+        let event = |paths: &[&str]| {
+            let event = notify::Event::new(EventKind::Any);
+            paths.iter().fold(event, |event, path| event.add_path(PathBuf::from(path)))
+        };
+        for (description, paths, expected) in [
+            ("a file", &["/etc/limpet/a.yaml"][..], true),
+            ("the directory", &["/etc/limpet"], true),
+            ("a link swapped in its place", &["/etc/next", "/etc/limpet"], true),
+            ("a neighbour", &["/etc/hosts"], false),
+            ("a neighbour with a longer name", &["/etc/limpet.bak"], false),
+            ("the parent", &["/etc"], false),
+            ("events that were lost", &[], true),
+        ] {
+            assert_eq!(concerns(&event(paths), Path::new("/etc/limpet")), expected, "{description}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Random worlds, one after the other.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use proptest::prelude::*;
 
@@ -8,6 +9,12 @@ use super::names::{by_names, live_backends, wanted_backends, wanted_by_names};
 use super::sound::{Memory, follow};
 use super::world::{ROOMY, World, consistent, desired, worlds};
 use crate::plan::{Applied, Limits, RecordState, plan};
+
+/// Whether a backend that is not Gone has this address, on such a node.
+fn is_live(applied: &Applied, address: SocketAddr, on: impl Fn(u32) -> bool) -> bool {
+    let mut records = applied.backends.values().map(|backend| backend.record);
+    records.any(|record| record.state != RecordState::Gone && record.address == address && on(record.node))
+}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
@@ -28,13 +35,24 @@ proptest! {
             follow(&mut applied, &mut memory, &planned.writes, now, &ROOMY);
             prop_assert_eq!(plan(&applied, &desired, now, &ROOMY).writes, vec![]);
 
+            for ((address, protocol), id) in &before.local_backends {
+                let was_alive = before.backends[id].record.state != RecordState::Gone;
+                let is_elsewhere = is_live(&applied, *address, |node| node != 0);
+                let is_found = applied.local_backends.contains_key(&(*address, *protocol));
+                prop_assert!(is_found || !was_alive || is_elsewhere, "{} went at once", address);
+            }
+            for ((address, _), id) in &applied.local_backends {
+                let is_alive = applied.backends[id].record.state != RecordState::Gone;
+                prop_assert!(is_alive || !is_live(&applied, *address, |node| node == 0), "{} not repointed", address);
+            }
+
             let (found, wanted) = (by_names(&applied), wanted_by_names(&desired));
             if desired.complete {
                 prop_assert_eq!(found, wanted);
                 prop_assert_eq!(live_backends(&applied), wanted_backends(&desired));
                 let names: BTreeSet<&str> = applied.nodes.values().map(|n| n.name.as_str()).collect();
                 prop_assert_eq!(names, desired.nodes.keys().map(String::as_str).collect());
-                    prop_assert_eq!(
+                prop_assert_eq!(
                     applied.services.values().collect::<BTreeSet<_>>(),
                     desired.services.keys().collect::<BTreeSet<_>>()
                 );

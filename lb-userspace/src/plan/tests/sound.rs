@@ -96,8 +96,9 @@ pub(super) fn check_sound(applied: &Applied, memory: &Memory, limits: &Limits) {
         }
     }
     for ((address, protocol), id) in &applied.local_backends {
+        // It may be Gone, but not another's.
         let record = applied.backends[id].record;
-        assert_ne!(record.state, RecordState::Gone, "local backend {id}");
+        assert!(applied.backend_names.contains_key(id), "local backend {id}");
         assert_eq!((record.address, record.protocol), (*address, *protocol));
     }
     assert!(applied.frontends.len() <= limits.frontends as usize);
@@ -111,5 +112,9 @@ pub(super) fn follow(applied: &mut Applied, memory: &mut Memory, writes: &[Write
         memory.note(write, applied, now);
         applied.apply(write, now);
         check_sound(applied, memory, limits);
+    }
+    for ((address, _), id) in &applied.local_backends {
+        let in_grace = |at| at + GRACE_SECONDS > now;
+        assert!(applied.backends[id].retired_at.is_none_or(in_grace), "{address} found for too long");
     }
 }

@@ -136,6 +136,76 @@ fn a_pod_is_replaced_at_its_address_and_comes_back() {
     );
 }
 
+/// The last packets of its connections leave with the frontend's address.
+#[test]
+fn a_backend_of_this_node_that_went_is_found_for_its_grace() {
+    let there = world(&[spec(0, &[(1, 1, 0, true)])]);
+    let gone = world(&[spec(0, &[])]);
+    // The first takes the id that is free again, the second the address.
+    let others = world(&[spec(0, &[(2, 2, 0, true), (3, 1, 0, true)])]);
+    let elsewhere = world(&[spec(0, &[(3, 2, 1, true)])]);
+    let applied = check(
+        &ROOMY,
+        &[
+            (
+                0,
+                there,
+                &[
+                    "node 0 n0",
+                    "node 1 n1",
+                    "name service 1 default/s0:/TCP",
+                    "name backend 1 default/p001 on n0",
+                    "backend 1 Active on 0 generation 1",
+                    "local 10.3.0.1:8080 1",
+                    "table of 1 at 0+251",
+                    "frontend 10.2.0.1 at Some(0)",
+                ],
+                &[],
+            ),
+            (1, gone.clone(), &["frontend 10.2.0.1 at None", "forget table at 0", "retire backend 1"], &[]),
+            (60, gone.clone(), &[], &[]),
+            (
+                61,
+                others,
+                &[
+                    "remove local 10.3.0.1:8080",
+                    "name backend 1 default/p002 on n0",
+                    "name backend 2 default/p003 on n0",
+                    "backend 1 Active on 0 generation 2",
+                    "backend 2 Active on 0 generation 1",
+                    "local 10.3.0.1:8080 2",
+                    "local 10.3.0.2:8080 1",
+                    "table of 1 at 0+8191",
+                    "frontend 10.2.0.1 at Some(0)",
+                ],
+                &[],
+            ),
+            (
+                62,
+                gone.clone(),
+                &["frontend 10.2.0.1 at None", "forget table at 0", "retire backend 1", "retire backend 2"],
+                &[],
+            ),
+            (
+                122,
+                gone,
+                &["remove local 10.3.0.1:8080", "remove local 10.3.0.2:8080", "forget backend 1", "forget backend 2"],
+                &[],
+            ),
+        ],
+    );
+    assert_eq!(applied.local_backends.len(), 0);
+    let mut applied = applied;
+    for (now, world, expected) in
+        [(200, world(&[spec(0, &[(2, 2, 0, true)])]), 1), (201, world(&[spec(0, &[])]), 1), (202, elsewhere, 0)]
+    {
+        for write in plan(&applied, &v4_only(&world), now, &ROOMY).writes {
+            applied.apply(&write, now);
+        }
+        assert_eq!(applied.local_backends.len(), expected, "at {now}");
+    }
+}
+
 #[test]
 fn draining_empties_the_pool_and_keeps_the_backend() {
     let active = world(&[spec(0, &[(1, 1, 1, true)])]);

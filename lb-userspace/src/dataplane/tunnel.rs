@@ -1,0 +1,168 @@
+//! What the tunnel runs by: this node's ends of it, the ways to other nodes, and how large a segment fits through.
+
+use lb_common::{
+    Family, V4, V6,
+    family::{Address4, Address6},
+    layout::{Config, Frontend, NextHop4, NextHop6, frontend_kind},
+    wire,
+};
+
+use super::{
+    Error, FamilyMaps, Maps, Pod,
+    write::{insert, remove},
+};
+use crate::{
+    model::NodeAddresses,
+    netlink::{Ends, Hop, Target},
+};
+
+/// What this node's ends of the tunnel are found as.
+pub(super) const TUNNEL_END: Frontend = Frontend {
+    kind: frontend_kind::TUNNEL,
+    flags: 0,
+    pad: 0,
+    service: 0,
+    service_hash: 0,
+    table_offset: 0,
+    table_length: 0,
+    affinity_timeout_seconds: 0,
+};
+
+/// Sets what both programs must know of the node: the tunnel's port, and how large a segment fits through the tunnel.
+///
+/// A lower limit on segments that an earlier agent found out stays, until [`fit_mss`] knows better.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn configure(maps: &mut Maps, uplink_mtu: u32, tunnel_port: u16) -> Result<(), Error> {
+    let before = config(maps)?;
+    let lower = |found: u16, before: u16| if before == 0 { found } else { found.min(before) };
+    let mss4 = lower(largest_mss::<V4>(uplink_mtu), before.mss4);
+    let mss6 = lower(largest_mss::<V6>(uplink_mtu), before.mss6);
+    set_config(maps, before, Config { mss4, mss6, tunnel_port, pad: 0 })
+}
+
+/// Sets how large a segment fits through the tunnel, where its ways carry so much in one packet, in bytes of layer 3.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn fit_mss(maps: &mut Maps, mtu4: u32, mtu6: u32) -> Result<(), Error> {
+    let before = config(maps)?;
+    let now = Config { mss4: largest_mss::<V4>(mtu4), mss6: largest_mss::<V6>(mtu6), ..before };
+    set_config(maps, before, now)
+}
+
+fn largest_mss<F: Family>(mtu: u32) -> u16 {
+    let headers = u32::try_from(F::TUNNEL_OVERHEAD + F::IP_HEADER + wire::TCP_HEADER).unwrap_or(u32::MAX);
+    u16::try_from(mtu.saturating_sub(headers)).unwrap_or(u16::MAX)
+}
+
+fn config(maps: &Maps) -> Result<Config, Error> {
+    Ok(maps.config.get(&0, 0).map_err(|source| Error::map("CONFIG", source))?.0)
+}
+
+fn set_config(maps: &mut Maps, before: Config, now: Config) -> Result<(), Error> {
+    if now == before {
+        return Ok(());
+    }
+    maps.config.set(0, Pod(now), 0).map_err(|source| Error::map("CONFIG", source))
+}
+
+/// Moves this node's ends of the tunnel to another port, when an earlier agent was given another one.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn move_tunnel(maps: &mut Maps, own: NodeAddresses, tunnel_port: u16) -> Result<(), Error> {
+    move_tunnel_of::<V4>(&mut maps.v4, own.v4.map(Address4::from), tunnel_port)?;
+    move_tunnel_of::<V6>(&mut maps.v6, own.v6.map(Address6::from), tunnel_port)
+}
+
+fn move_tunnel_of<F: Family>(maps: &mut FamilyMaps<F>, own: Option<F::Address>, tunnel_port: u16) -> Result<(), Error> {
+    let wanted = own.map(|address| F::frontend_key(address, tunnel_port, wire::Protocol::UDP));
+    let mut stale = Vec::new();
+    for entry in maps.frontends.iter() {
+        let (key, frontend) = entry.map_err(|source| Error::map("FRONTENDS", source))?;
+        if frontend.0.kind == frontend_kind::TUNNEL && wanted != Some(key.0) {
+            stale.push(key);
+        }
+    }
+    if let Some(key) = wanted {
+        insert("FRONTENDS", &mut maps.frontends, Pod(key), Pod(TUNNEL_END))?;
+    }
+    stale.iter().try_for_each(|key| remove("FRONTENDS", &mut maps.frontends, key))
+}
+
+/// Sets how a node is reached; `None` while that is not known: packets for it are then dropped and counted.
+///
+/// # Errors
+/// When the kernel refuses, or the node's id is past the map's end.
+pub fn set_next_hop(maps: &mut Maps, target: &Target, hop: Option<&Hop>, tunnel_port: u16) -> Result<(), Error> {
+    match target.ends {
+        Ends::V4 { source, address } => {
+            let (source, destination) = (source.into(), address.into());
+            let none = NextHop4 { source, destination, ..NextHop4::default() };
+            let next_hop = hop.map_or(none, |hop| NextHop4 {
+                device: hop.device,
+                mtu: hop.mtu,
+                tunnel_port,
+                ethernet: zerocopy::transmute!(hop.ethernet),
+                tags: hop.tags,
+                tag_count: hop.tag_count,
+                ..none
+            });
+            set_hop(&mut maps.v4, target.node, next_hop)
+        }
+        Ends::V6 { source, address } => {
+            let (source, destination) = (source.into(), address.into());
+            let none = NextHop6 { source, destination, ..NextHop6::default() };
+            let next_hop = hop.map_or(none, |hop| NextHop6 {
+                device: hop.device,
+                mtu: hop.mtu,
+                tunnel_port,
+                ethernet: zerocopy::transmute!(hop.ethernet),
+                tags: hop.tags,
+                tag_count: hop.tag_count,
+                ..none
+            });
+            set_hop(&mut maps.v6, target.node, next_hop)
+        }
+    }
+}
+
+/// Leaves a way as an earlier agent found it, but for the tunnel's port; returns what it carries in one packet.
+/// `None`, and nothing done, when there is none between these ends.
+///
+/// # Errors
+/// When the kernel refuses, or the node's id is past the map's end.
+pub fn keep_next_hop(maps: &mut Maps, target: &Target, tunnel_port: u16) -> Result<Option<u16>, Error> {
+    match target.ends {
+        Ends::V4 { source, address } => {
+            let found = hop(&maps.v4, target.node)?;
+            if found.tunnel_port == 0 || (found.source, found.destination) != (source.into(), address.into()) {
+                return Ok(None);
+            }
+            if found.tunnel_port != tunnel_port {
+                set_hop(&mut maps.v4, target.node, NextHop4 { tunnel_port, ..found })?;
+            }
+            Ok(Some(found.mtu))
+        }
+        Ends::V6 { source, address } => {
+            let found = hop(&maps.v6, target.node)?;
+            if found.tunnel_port == 0 || (found.source, found.destination) != (source.into(), address.into()) {
+                return Ok(None);
+            }
+            if found.tunnel_port != tunnel_port {
+                set_hop(&mut maps.v6, target.node, NextHop6 { tunnel_port, ..found })?;
+            }
+            Ok(Some(found.mtu))
+        }
+    }
+}
+
+fn hop<F: Family>(maps: &FamilyMaps<F>, node: u32) -> Result<F::NextHop, Error> {
+    Ok(maps.next_hops.get(&node, 0).map_err(|source| Error::map("NEXT_HOPS", source))?.0)
+}
+
+pub(super) fn set_hop<F: Family>(maps: &mut FamilyMaps<F>, node: u32, hop: F::NextHop) -> Result<(), Error> {
+    maps.next_hops.set(node, Pod(hop), 0).map_err(|source| Error::map("NEXT_HOPS", source))
+}

@@ -1,0 +1,127 @@
+//! Small worlds, and what the model would say of them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use lb_userspace::model::{
+    Affinity, Backend, BackendState, Desired, Frontend, FrontendKind, NodeAddresses, Pools, Protocol, ServicePort,
+    ServicePortName,
+};
+use proptest::prelude::*;
+
+/// Where this node's tunnel ends.
+pub(crate) const OWN: NodeAddresses = addresses(1);
+/// Number of nodes, this one included.
+const NODES: u8 = 4;
+
+/// Service ports by number.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    services: BTreeMap<u8, Spec>,
+}
+
+/// A Service port.
+#[derive(Clone, Debug)]
+struct Spec {
+    /// Last octet of the frontends' addresses, and whether it is IPv6.
+    frontends: BTreeSet<(u8, bool)>,
+    is_udp: bool,
+    has_affinity: bool,
+    /// Pods and whether they take new flows.
+    pods: BTreeMap<u8, bool>,
+}
+
+impl World {
+    /// One Service port with a Pod on each node.
+    pub(crate) fn example() -> Self {
+        let frontends = BTreeSet::from([(1, false), (1, true)]);
+        let pods = (0..NODES).map(|pod| (pod, pod != 1)).collect();
+        Self { services: BTreeMap::from([(1, Spec { frontends, is_udp: false, has_affinity: true, pods })]) }
+    }
+}
+
+prop_compose! {
+    fn specs()(
+        frontends in proptest::collection::btree_set((1..6_u8, any::<bool>()), 0..4),
+        is_udp in any::<bool>(),
+        has_affinity in any::<bool>(),
+        pods in proptest::collection::btree_map(0..8_u8, any::<bool>(), 0..5),
+    ) -> Spec {
+        Spec { frontends, is_udp, has_affinity, pods }
+    }
+}
+
+prop_compose! {
+    /// Any world.
+    pub(crate) fn worlds()(services in proptest::collection::btree_map(0..5_u8, specs(), 0..5)) -> World {
+        World { services }
+    }
+}
+
+const fn addresses(last: u8) -> NodeAddresses {
+    let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last as u16);
+    NodeAddresses { v4: Some(Ipv4Addr::new(192, 0, 2, last)), v6: Some(v6) }
+}
+
+/// An address of a frontend (0) or a Pod (1).
+fn address(kind: u8, last: u8, v6: bool) -> IpAddr {
+    if v6 {
+        IpAddr::from([0xfd00, u16::from(kind), 0, 0, 0, 0, 0, u16::from(last)])
+    } else {
+        IpAddr::from([10, kind, 0, last])
+    }
+}
+
+/// The model's output for a world. A frontend that several ask for goes to the first.
+pub(crate) fn desired(world: &World) -> Desired {
+    let mut taken = BTreeSet::new();
+    let services = world.services.iter().map(|(number, spec)| {
+        let protocol = if spec.is_udp { Protocol::Udp } else { Protocol::Tcp };
+        let (namespace, name) = ("default".to_owned(), format!("s{number}"));
+        let port = if *number == 0 { String::new() } else { "http".to_owned() };
+        (ServicePortName { namespace, name, port, protocol }, service_port(spec, protocol, &mut taken))
+    });
+    Desired {
+        services: services.collect(),
+        nodes: (0..NODES).map(|node| (format!("n{node}"), addresses(node + 1))).collect(),
+        node: "n0".to_owned(),
+        complete: true,
+    }
+}
+
+fn service_port(spec: &Spec, protocol: Protocol, taken: &mut BTreeSet<(IpAddr, Protocol)>) -> ServicePort {
+    let frontends = spec.frontends.iter().map(|(last, v6)| address(0, *last, *v6));
+    let frontends = frontends.filter(|address| taken.insert((*address, protocol)));
+    let kinds = [FrontendKind::LoadBalancerIp, FrontendKind::ExternalIp, FrontendKind::NodePort];
+    let frontends = frontends.zip(kinds.into_iter().cycle());
+    let mut port = ServicePort {
+        affinity: if spec.has_affinity { Affinity::ClientIp { timeout_seconds: 60 } } else { Affinity::None },
+        frontends: frontends.map(|(address, kind)| Frontend { address, port: 80, kind }).collect(),
+        ..ServicePort::default()
+    };
+    let pools = [false, true].map(|v6| {
+        let mut pool = Vec::new();
+        let mut addresses = BTreeSet::new();
+        for (pod, is_active) in &spec.pods {
+            // Pods 6 and 7 are the old one and the new one at an address: of different Service ports only.
+            let last = (*pod).min(6);
+            if !addresses.insert(last) {
+                continue;
+            }
+            pool.extend(is_active.then_some(port.backends.len()));
+            port.backends.push(Backend {
+                identity: format!("default/p{pod}"),
+                address: SocketAddr::new(address(1, last, v6), 8080),
+                protocol,
+                node: Some(format!("n{}", last % NODES)),
+                state: if *is_active { BackendState::Active } else { BackendState::Draining },
+            });
+        }
+        pool
+    });
+    let [v4, v6] = pools;
+    port.pools = Pools { v4, v6 };
+    port
+}
