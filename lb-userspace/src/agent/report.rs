@@ -140,12 +140,12 @@ fn log_news(before: &[Problem], now: &[Problem]) {
     let (new, over) = news(before, now);
     for problem in new {
         match problem.severity {
-            Severity::Error => error!("{problem}"),
-            Severity::Warning => warn!("{problem}"),
+            Severity::Error => error!("{}", problem.line()),
+            Severity::Warning => warn!("{}", problem.line()),
         }
     }
     for problem in over {
-        info!("no longer: {problem}");
+        info!("no longer: {}", problem.line());
     }
 }
 

@@ -140,7 +140,7 @@ fn agent_lines(agent: &AgentStatus) -> Vec<String> {
         format!("agent: alive (process {pid}, version {version}, up {})", age(*uptime_seconds)),
         format!("node: {}", agent.node),
         source_line(&agent.source),
-        format!("in step: {step} (programmed {syncs} times, last {last})"),
+        format!("in step: {step} (rounds: {syncs}, the last {last})"),
     ];
     lines.extend(agent.error.as_ref().map(|error| format!("error: {error}")));
     lines.push(uplink_line(&agent.uplinks));
@@ -245,7 +245,7 @@ mod tests {
 agent: alive (process 7, version 0.1.0, up 3m12s)
 node: n1
 source: dir:/d, as of 5s ago: Services 2, EndpointSlices 3, Nodes 1
-in step: yes (programmed 2 times, last 5s ago)
+in step: yes (rounds: 2, the last 5s ago)
 uplinks: eth0 (XDP generic)
 datapath: pinned in /pins
 

@@ -67,19 +67,24 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// Where it is and what: one line, without the severity.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let place = [&self.file, &self.object, &self.field].into_iter().flatten();
+        // One line, whatever a parser put into its message.
+        let message = self.message.split_whitespace().collect::<Vec<_>>().join(" ");
+        place.map(|part| format!("{part}: ")).chain([message]).collect()
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.severity {
-            Severity::Error => "error: ",
-            Severity::Warning => "warning: ",
-        })?;
-        for part in [&self.file, &self.object, &self.field].into_iter().flatten() {
-            write!(f, "{part}: ")?;
-        }
-        // One line, whatever a parser put into its message.
-        let mut words = self.message.split_whitespace();
-        f.write_str(words.next().unwrap_or_default())?;
-        words.try_for_each(|word| write!(f, " {word}"))
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, "{severity}: {}", self.line())
     }
 }
 
