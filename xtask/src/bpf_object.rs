@@ -14,8 +14,6 @@ use crate::{cargo, logged};
 
 /// Rust's name for BPF programs of a little-endian machine.
 const TARGET: &str = "bpfel-unknown-none";
-/// The first LLVM whose BPF back end can be told that loads need no alignment.
-const MISALIGNED_SINCE: u32 = 22;
 
 /// Builds every program of the BPF package, and copies the objects that changed.
 ///
@@ -111,7 +109,7 @@ fn with_toolchain(toolchain: &Toolchain, program: &str, subcommand: &str) -> Com
 
 /// The compiler's flags.
 fn flags(toolchain: &Toolchain) -> Vec<String> {
-    let mut flags = vec![
+    vec![
         // aya-ebpf asks for it to know the registers of the machine.
         format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH),
         // Types for BTF come out of the debug information.
@@ -120,12 +118,10 @@ fn flags(toolchain: &Toolchain) -> Vec<String> {
         format!("-Clinker={}", toolchain.linker.path.display()),
         // The first with 32-bit jumps and all atomics; in every kernel that we run on (since 5.12).
         "-Ctarget-cpu=v3".to_owned(),
-    ];
-    if toolchain.linker.llvm.is_some_and(|llvm| llvm >= MISALIGNED_SINCE) {
-        // Headers are read a word at a time instead of byte by byte; x86-64 and arm64 both allow it.
-        flags.push("-Clink-arg=--cpu-features=+allows-misaligned-mem-access".to_owned());
-    }
-    flags
+        // Headers are read a word at a time; x86-64 and arm64 both allow it. Byte by byte, the ingress program needs more
+        // than the 512 bytes of stack that there are.
+        "-Clink-arg=--cpu-features=+allows-misaligned-mem-access".to_owned(),
+    ]
 }
 
 /// Copies a file unless the bytes are there already; gives whether it did.

@@ -1,10 +1,10 @@
 //! Running a program many times on one frame, and making sure that it did what it should.
 
-use std::{env, path::PathBuf, time::Instant};
+use std::{env, path::PathBuf};
 
 use aya::{
     maps::{Array, MapData},
-    programs::{TestRun, TestRunOptions},
+    programs::{TestRun, TestRunOptions, TestRunResult},
 };
 use lb_common::{
     Action, Verdict,
@@ -158,43 +158,41 @@ impl Rig {
     }
 
     /// Nanoseconds per repeat: the median of some measurements.
+    ///
+    /// By the kernel's own clock, in whole nanoseconds: what a caller measures includes that the kernel waits for other
+    /// CPUs before and after an XDP test run, some milliseconds.
     fn median(&mut self, program: Program, runs: u16) -> f64 {
         self.run(program, WARM_UP);
-        let mut measured: Vec<f64> = (0..runs)
-            .map(|_| {
-                let start = Instant::now();
-                self.run(program, REPEATS);
-                start.elapsed().as_nanos() as f64 / f64::from(REPEATS)
-            })
-            .collect();
+        let mut measured: Vec<f64> = (0..runs).map(|_| self.run(program, REPEATS)).collect();
         measured.sort_by(f64::total_cmp);
         measured[measured.len() / 2]
     }
 
-    fn run(&mut self, program: Program, repeat: u32) {
+    /// Nanoseconds per repeat of one measurement.
+    fn run(&mut self, program: Program, repeat: u32) -> f64 {
         let frame = std::mem::take(&mut self.frame);
-        self.test_run(program, &frame, None, repeat);
+        let result = self.test_run(program, &frame, None, repeat);
         self.frame = frame;
+        result.duration.as_nanos() as f64
     }
 
     /// Action and bytes of a single run.
     fn run_once(&mut self, program: Program) -> (u32, Vec<u8>) {
         let frame = std::mem::take(&mut self.frame);
         let mut bytes = vec![0; frame.len() + 256];
-        let (action, length) = self.test_run(program, &frame, Some(&mut bytes), 1);
-        bytes.truncate(length);
+        let result = self.test_run(program, &frame, Some(&mut bytes), 1);
+        bytes.truncate(result.data_size_out as usize);
         self.frame = frame;
-        (action, bytes)
+        (result.return_value, bytes)
     }
 
-    fn test_run(&mut self, program: Program, frame: &[u8], out: Option<&mut [u8]>, repeat: u32) -> (u32, usize) {
+    fn test_run(&mut self, program: Program, frame: &[u8], out: Option<&mut [u8]>, repeat: u32) -> TestRunResult {
         let options = TestRunOptions { data_in: Some(frame), data_out: out, repeat, ..TestRunOptions::default() };
         let result = match program {
             Program::Xdp(name) => self.loaded.xdp(name).unwrap().test_run(options),
             Program::Classifier(name) => self.loaded.classifier(name).unwrap().test_run(options),
         };
-        let result = result.unwrap_or_else(|error| panic!("the kernel refuses a test run: {error}"));
-        (result.return_value, result.data_size_out as usize)
+        result.unwrap_or_else(|error| panic!("the kernel refuses a test run: {error}"))
     }
 
     fn count(&self, row: &Row) -> u64 {

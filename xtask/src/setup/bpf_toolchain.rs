@@ -59,8 +59,10 @@ pub(super) struct Choice<'a> {
 /// build a linker for; where we can build none, the first compiler, since somebody must find a linker for it.
 pub(super) fn choose(facts: &Facts) -> Choice<'_> {
     let compilers = || facts.compilers.iter().filter(|compiler| compiler.release >= oldest());
-    let fits =
-        |compiler: &Compiler| facts.linkers.iter().find(|linker| linker.llvm.is_some_and(|llvm| llvm >= compiler.llvm));
+    let fits = |compiler: &Compiler| {
+        let least = compiler.llvm.max(linker::LLVM);
+        facts.linkers.iter().find(|linker| linker.llvm.is_some_and(|llvm| llvm >= least))
+    };
     if let Some((compiler, linker)) = compilers().find_map(|compiler| Some((compiler, fits(compiler)?))) {
         return Choice { compiler: Some(compiler), linker: Some(linker) };
     }

@@ -12,7 +12,8 @@ use crate::{bpf_object, cargo, logged, tool};
 const NAME: &str = "bpf-linker";
 /// The version that is built.
 const VERSION: &str = "0.13.0";
-/// The LLVM that it is built with, from Debian.
+/// The LLVM that it is built with, from Debian; no older one will do, because it cannot be told that loads need no
+/// alignment.
 pub(super) const LLVM: u32 = 22;
 /// Its Debian package, its directory, and what the crates call it.
 const LLVM_PACKAGE: &str = "llvm-22-dev";
@@ -48,7 +49,7 @@ fn check(facts: &Facts) -> State {
         let llvm = llvm.map_or_else(|| "unknown".to_owned(), |major| major.to_string());
         return State::Found(format!("{version} (LLVM {llvm}) {}", path.display()));
     }
-    let llvm = choice.compiler.map_or(LLVM, |compiler| compiler.llvm);
+    let llvm = choice.compiler.map_or(LLVM, |compiler| compiler.llvm.max(LLVM));
     State::Missing {
         needed: format!("one with LLVM {llvm} or newer"),
         fix: Fix::with_apt(
