@@ -200,7 +200,7 @@ fn to_text(service: &ServiceDescription, options: &OutputOptions) -> String {
 fn port_text(port: &PortDescription, options: &OutputOptions) -> String {
     let name = if port.port.is_empty() { "(without a name)" } else { &port.port };
     let affinity = match port.affinity_timeout_seconds {
-        Some(seconds) => format!("{} (for {seconds} s after the last new connection)", port.affinity),
+        Some(seconds) => format!("{} (by the lookup table; its timeout of {seconds} s is not applied yet)", port.affinity),
         None => port.affinity.to_owned(),
     };
     let table = |table: &TableDescription| {
@@ -291,7 +291,7 @@ Name:       cart
 Namespace:  shop
 
 Port:       (without a name) UDP
-  Affinity:   ClientIP (for 10800 s after the last new connection)
+  Affinity:   ClientIP (by the lookup table; its timeout of 10800 s is not applied yet)
   Table:      none: no usable backend, packets are dropped as `no-backend`
   Frontends:  1
     KIND        ADDRESS
