@@ -200,7 +200,9 @@ fn to_text(service: &ServiceDescription, options: &OutputOptions) -> String {
 fn port_text(port: &PortDescription, options: &OutputOptions) -> String {
     let name = if port.port.is_empty() { "(without a name)" } else { &port.port };
     let affinity = match port.affinity_timeout_seconds {
-        Some(seconds) => format!("{} (by the lookup table; its timeout of {seconds} s is not applied yet)", port.affinity),
+        Some(seconds) => {
+            format!("{} (by the lookup table; its timeout of {seconds} s is not applied yet)", port.affinity)
+        }
         None => port.affinity.to_owned(),
     };
     let table = |table: &TableDescription| {
