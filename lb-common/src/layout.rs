@@ -190,16 +190,34 @@ pub struct Reply6 {
 
 /// How a packet reaches another node.
 pub trait NextHop<A: Address> {
-    /// UDP port of the tunnel, in host order; 0: the way is not known (yet).
-    fn tunnel_port(&self) -> u16;
-    /// The device that it leaves by, as its index.
-    fn device(&self) -> u32;
+    /// All of it but the addresses of the tunnel's ends.
+    fn way(&self) -> &Way;
+}
+
+/// The way that tunnel packets leave by.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Way {
+    /// Index of the device that leads there.
+    pub device: u32,
     /// What the way carries in one packet, in bytes of layer 3.
-    fn mtu(&self) -> usize;
-    /// Destination and source of the Ethernet header, octets in wire order.
-    fn ethernet(&self) -> [u32; 3];
-    /// VLAN tags of the way, outermost first, and how many of them there are.
-    fn tags(&self) -> ([u32; 2], u32);
+    pub mtu: u16,
+    /// UDP port of the tunnel, in host order; 0: the way is not known (yet).
+    pub tunnel_port: u16,
+    /// Layer-2 destination, then source; octets in wire order, in words so that the program copies words.
+    pub ethernet: [u32; 3],
+    /// VLAN tags of the way, outermost first: TPID and TCI, octets in wire order.
+    pub tags: [u32; 2],
+    /// How many of them there are.
+    pub tag_count: u32,
+}
+
+impl Way {
+    /// Whether it is known.
+    #[inline(always)]
+    pub fn is_known(&self) -> bool {
+        self.tunnel_port != 0
+    }
 }
 
 /// Value of `NEXT_HOPS4`, at the index that is the node's id.
@@ -210,18 +228,8 @@ pub struct NextHop4 {
     pub source: Address4,
     /// The other node's address.
     pub destination: Address4,
-    /// Index of the device that leads there.
-    pub device: u32,
-    /// What the way carries in one packet, in bytes of layer 3.
-    pub mtu: u16,
-    /// UDP port of the tunnel, in host order; 0: the way is not known (yet).
-    pub tunnel_port: u16,
-    /// Layer-2 destination, then source; octets in wire order, in words so that the program copies words.
-    pub ethernet: [u32; 3],
-    /// VLAN tags of the way, outermost first: TPID and TCI, octets in wire order.
-    pub tags: [u32; 2],
-    /// How many of them there are.
-    pub tag_count: u32,
+    /// The way there.
+    pub way: Way,
 }
 
 /// Value of `NEXT_HOPS6`, at the index that is the node's id.
@@ -232,71 +240,21 @@ pub struct NextHop6 {
     pub source: Address6,
     /// The other node's address.
     pub destination: Address6,
-    /// Index of the device that leads there.
-    pub device: u32,
-    /// What the way carries in one packet, in bytes of layer 3.
-    pub mtu: u16,
-    /// UDP port of the tunnel, in host order; 0: the way is not known (yet).
-    pub tunnel_port: u16,
-    /// Layer-2 destination, then source; octets in wire order, in words so that the program copies words.
-    pub ethernet: [u32; 3],
-    /// VLAN tags of the way, outermost first: TPID and TCI, octets in wire order.
-    pub tags: [u32; 2],
-    /// How many of them there are.
-    pub tag_count: u32,
+    /// The way there.
+    pub way: Way,
 }
 
 impl NextHop<Address4> for NextHop4 {
     #[inline(always)]
-    fn tunnel_port(&self) -> u16 {
-        self.tunnel_port
-    }
-
-    #[inline(always)]
-    fn device(&self) -> u32 {
-        self.device
-    }
-
-    #[inline(always)]
-    fn mtu(&self) -> usize {
-        self.mtu.into()
-    }
-
-    #[inline(always)]
-    fn ethernet(&self) -> [u32; 3] {
-        self.ethernet
-    }
-
-    #[inline(always)]
-    fn tags(&self) -> ([u32; 2], u32) {
-        (self.tags, self.tag_count)
+    fn way(&self) -> &Way {
+        &self.way
     }
 }
 
 impl NextHop<Address6> for NextHop6 {
     #[inline(always)]
-    fn tunnel_port(&self) -> u16 {
-        self.tunnel_port
-    }
-
-    #[inline(always)]
-    fn device(&self) -> u32 {
-        self.device
-    }
-
-    #[inline(always)]
-    fn mtu(&self) -> usize {
-        self.mtu.into()
-    }
-
-    #[inline(always)]
-    fn ethernet(&self) -> [u32; 3] {
-        self.ethernet
-    }
-
-    #[inline(always)]
-    fn tags(&self) -> ([u32; 2], u32) {
-        (self.tags, self.tag_count)
+    fn way(&self) -> &Way {
+        &self.way
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::{
     family::{Address, Family},
-    layout::{Backend, NextHop},
+    layout::{Backend, NextHop, Way},
     packet::{FamilyTables, Packet},
     parse::{self, Headers},
     reason::{Action, Reason, Verdict},
@@ -29,14 +29,15 @@ pub fn send<F: Family, P: Packet, T: FamilyTables<F>>(
     backend: &Backend,
     how: Reason,
 ) -> Verdict {
-    let Some(hop) = tables.next_hop(backend.node).filter(|hop| hop.tunnel_port() != 0) else {
+    let Some(hop) = tables.next_hop(backend.node).filter(|hop| hop.way().is_known()) else {
         return Verdict::drop(Reason::NoNextHop);
     };
-    if headers.ip.total_length + F::TUNNEL_OVERHEAD > hop.mtu() {
+    let way = *hop.way();
+    if headers.ip.total_length + F::TUNNEL_OVERHEAD > way.mtu.into() {
         return Verdict::drop(Reason::TooBig);
     }
     // The frame gets the way's own Ethernet header and tags, whatever it came with.
-    let l3 = ETHERNET_HEADER + VLAN_TAG * hop.tags().1 as usize;
+    let l3 = ETHERNET_HEADER + VLAN_TAG * way.tag_count as usize;
     if l3 > MAX_LAYER_2 {
         return Verdict::drop(Reason::NoNextHop);
     }
@@ -46,7 +47,7 @@ pub fn send<F: Family, P: Packet, T: FamilyTables<F>>(
     if wrap::<F, P>(packet, headers, &hop, l3, backend).is_none() {
         return Verdict::drop(Reason::WriteFailed);
     }
-    let action = if hop.device() == packet.device() { Action::Transmit } else { Action::Redirect(hop.device()) };
+    let action = if way.device == packet.device() { Action::Transmit } else { Action::Redirect(way.device) };
     Verdict { action, reason: how }
 }
 
@@ -59,13 +60,14 @@ fn wrap<F: Family, P: Packet>(
     l3: usize,
     backend: &Backend,
 ) -> Option<()> {
-    write_layer_2::<F, P>(packet, hop, l3)?;
+    let way = hop.way();
+    write_layer_2::<F, P>(packet, way, l3)?;
     let udp_length = (headers.ip.total_length + F::TUNNEL_OVERHEAD - F::IP_HEADER) as u16;
     F::write_outer_ip(packet, l3, hop, udp_length, headers.ip.traffic_class & DSCP_MASK)?;
     let l4 = l3 + F::IP_HEADER;
     let udp = Udp {
         source: Be16::new(FIRST_SOURCE_PORT | headers.flow_hash() as u16),
-        destination: Be16::new(hop.tunnel_port()),
+        destination: Be16::new(way.tunnel_port),
         length: Be16::new(udp_length),
         checksum: Be16::ZERO,
     };
@@ -76,17 +78,15 @@ fn wrap<F: Family, P: Packet>(
 
 /// Word by word: the compiler copies larger values byte by byte, or to places on the stack that the verifier refuses.
 #[inline(always)]
-fn write_layer_2<F: Family, P: Packet>(packet: &mut P, hop: &F::NextHop, l3: usize) -> Option<()> {
-    let addresses = hop.ethernet();
-    packet.write(0, &addresses[0])?;
-    packet.write(4, &addresses[1])?;
-    packet.write(8, &addresses[2])?;
-    let (tags, count) = hop.tags();
-    if count > 0 {
-        packet.write(ETHER_TYPE_OFFSET, &tags[0])?;
+fn write_layer_2<F: Family, P: Packet>(packet: &mut P, way: &Way, l3: usize) -> Option<()> {
+    packet.write(0, &way.ethernet[0])?;
+    packet.write(4, &way.ethernet[1])?;
+    packet.write(8, &way.ethernet[2])?;
+    if way.tag_count > 0 {
+        packet.write(ETHER_TYPE_OFFSET, &way.tags[0])?;
     }
-    if count > 1 {
-        packet.write(ETHER_TYPE_OFFSET + VLAN_TAG, &tags[1])?;
+    if way.tag_count > 1 {
+        packet.write(ETHER_TYPE_OFFSET + VLAN_TAG, &way.tags[1])?;
     }
     packet.write(l3 - size_of::<Be16>(), &Be16::new(F::ETHER_TYPE.0))
 }

@@ -6,7 +6,9 @@ use lb_common::{
     Family, V4, V6,
     family::{Address, Address4, Address6},
     host::{FrameSpec, Memory},
-    layout::{Backend, Config, Frontend, NextHop4, NextHop6, SLOTS_PER_CHUNK, THIS_NODE, backend_state, frontend_kind},
+    layout::{
+        Backend, Config, Frontend, NextHop4, NextHop6, SLOTS_PER_CHUNK, THIS_NODE, Way, backend_state, frontend_kind,
+    },
     wire::{Protocol, tcp_flags},
 };
 
@@ -167,23 +169,17 @@ fn frontend(memory: &mut Memory, address: IpAddr, port: u16, protocol: Protocol,
 
 fn way(memory: &mut Memory, is_v6: bool, number: u32) {
     let ethernet = [0x0000_0002, 0x0002_0001 + (number << 8), 0x0001_0000];
-    let (device, mtu, tunnel_port, tags, tag_count) = (DEVICE, 1500, TUNNEL_PORT, [0; 2], 0);
+    let way = Way { device: DEVICE, mtu: 1500, tunnel_port: TUNNEL_PORT, ethernet, tags: [0; 2], tag_count: 0 };
     match (node(is_v6, THIS_NODE), node(is_v6, number)) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let (source, destination) = (source.into(), destination.into());
             memory.v4.peers.insert(destination, number);
-            memory
-                .v4
-                .next_hops
-                .insert(number, NextHop4 { source, destination, device, mtu, tunnel_port, ethernet, tags, tag_count });
+            memory.v4.next_hops.insert(number, NextHop4 { source, destination, way });
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
             let (source, destination) = (source.into(), destination.into());
             memory.v6.peers.insert(destination, number);
-            memory
-                .v6
-                .next_hops
-                .insert(number, NextHop6 { source, destination, device, mtu, tunnel_port, ethernet, tags, tag_count });
+            memory.v6.next_hops.insert(number, NextHop6 { source, destination, way });
         }
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => unreachable!("one family at a time"),
     }

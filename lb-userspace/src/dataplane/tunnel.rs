@@ -3,7 +3,7 @@
 use lb_common::{
     Family, V4, V6,
     family::{Address4, Address6},
-    layout::{Config, Frontend, NextHop4, NextHop6, frontend_kind},
+    layout::{Config, Frontend, NextHop4, NextHop6, Way, frontend_kind},
     wire,
 };
 
@@ -97,36 +97,15 @@ fn move_tunnel_of<F: Family>(maps: &mut FamilyMaps<F>, own: Option<F::Address>, 
 /// # Errors
 /// When the kernel refuses, or the node's id is past the map's end.
 pub fn set_next_hop(maps: &mut Maps, target: &Target, hop: Option<&Hop>, tunnel_port: u16) -> Result<(), Error> {
-    match target.ends {
-        Ends::V4 { source, address } => {
-            let (source, destination) = (source.into(), address.into());
-            let none = NextHop4 { source, destination, ..NextHop4::default() };
-            let next_hop = hop.map_or(none, |hop| NextHop4 {
-                device: hop.device,
-                mtu: hop.mtu,
-                tunnel_port,
-                ethernet: zerocopy::transmute!(hop.ethernet),
-                tags: hop.tags,
-                tag_count: hop.tag_count,
-                ..none
-            });
-            set_hop(&mut maps.v4, target.node, next_hop)
-        }
-        Ends::V6 { source, address } => {
-            let (source, destination) = (source.into(), address.into());
-            let none = NextHop6 { source, destination, ..NextHop6::default() };
-            let next_hop = hop.map_or(none, |hop| NextHop6 {
-                device: hop.device,
-                mtu: hop.mtu,
-                tunnel_port,
-                ethernet: zerocopy::transmute!(hop.ethernet),
-                tags: hop.tags,
-                tag_count: hop.tag_count,
-                ..none
-            });
-            set_hop(&mut maps.v6, target.node, next_hop)
-        }
-    }
+    let way = hop.map_or_else(Way::default, |hop| Way {
+        device: hop.device,
+        mtu: hop.mtu,
+        tunnel_port,
+        ethernet: zerocopy::transmute!(hop.ethernet),
+        tags: hop.tags,
+        tag_count: hop.tag_count,
+    });
+    set_way(maps, target, way)
 }
 
 /// Leaves a way as an earlier agent found it, but for the tunnel's port; returns what it carries in one packet.
@@ -135,26 +114,34 @@ pub fn set_next_hop(maps: &mut Maps, target: &Target, hop: Option<&Hop>, tunnel_
 /// # Errors
 /// When the kernel refuses, or the node's id is past the map's end.
 pub fn keep_next_hop(maps: &mut Maps, target: &Target, tunnel_port: u16) -> Result<Option<u16>, Error> {
-    match target.ends {
+    let (has_these_ends, way) = match target.ends {
         Ends::V4 { source, address } => {
             let found = hop(&maps.v4, target.node)?;
-            if found.tunnel_port == 0 || (found.source, found.destination) != (source.into(), address.into()) {
-                return Ok(None);
-            }
-            if found.tunnel_port != tunnel_port {
-                set_hop(&mut maps.v4, target.node, NextHop4 { tunnel_port, ..found })?;
-            }
-            Ok(Some(found.mtu))
+            ((found.source, found.destination) == (source.into(), address.into()), found.way)
         }
         Ends::V6 { source, address } => {
             let found = hop(&maps.v6, target.node)?;
-            if found.tunnel_port == 0 || (found.source, found.destination) != (source.into(), address.into()) {
-                return Ok(None);
-            }
-            if found.tunnel_port != tunnel_port {
-                set_hop(&mut maps.v6, target.node, NextHop6 { tunnel_port, ..found })?;
-            }
-            Ok(Some(found.mtu))
+            ((found.source, found.destination) == (source.into(), address.into()), found.way)
+        }
+    };
+    if !has_these_ends || !way.is_known() {
+        return Ok(None);
+    }
+    if way.tunnel_port != tunnel_port {
+        set_way(maps, target, Way { tunnel_port, ..way })?;
+    }
+    Ok(Some(way.mtu))
+}
+
+fn set_way(maps: &mut Maps, target: &Target, way: Way) -> Result<(), Error> {
+    match target.ends {
+        Ends::V4 { source, address } => {
+            let next_hop = NextHop4 { source: source.into(), destination: address.into(), way };
+            set_hop(&mut maps.v4, target.node, next_hop)
+        }
+        Ends::V6 { source, address } => {
+            let next_hop = NextHop6 { source: source.into(), destination: address.into(), way };
+            set_hop(&mut maps.v6, target.node, next_hop)
         }
     }
 }

@@ -236,7 +236,7 @@ impl Opened {
             };
             let written = hop.map(|hop| F::destination(&hop)).filter(|address| address.to_words() != [0; 4]);
             let address = peers.get(id).copied().or(written.map(F::ip));
-            let hop = hop.filter(|hop| hop.tunnel_port() != 0).map(|hop| first_hop::<F>(&hop));
+            let hop = hop.filter(|hop| hop.way().is_known()).map(|hop| first_hop::<F>(&hop));
             node.ways.extend(address.map(|address| Way { address, hop }));
         }
         Ok(())
@@ -390,15 +390,11 @@ fn backend(value: &BackendValue, name: Option<names::BackendName<'_>>, nodes: &B
 }
 
 fn first_hop<F: Readable>(hop: &F::NextHop) -> Hop {
-    let octets: [[u8; 4]; 3] = hop.ethernet().map(u32::to_ne_bytes);
+    let octets: [[u8; 4]; 3] = hop.way().ethernet.map(u32::to_ne_bytes);
     let mac = octets.as_flattened().iter().take(MAC_BYTES).map(|octet| format!("{octet:02x}")).collect::<Vec<_>>();
-    let index = hop.device();
+    let index = hop.way().device;
     let device = nix::net::if_::if_indextoname(index).ok().and_then(|name| name.into_string().ok());
-    Hop {
-        device: device.unwrap_or_else(|| format!("#{index}")),
-        mac: mac.join(":"),
-        mtu_bytes: u16::try_from(hop.mtu()).unwrap_or(u16::MAX),
-    }
+    Hop { device: device.unwrap_or_else(|| format!("#{index}")), mac: mac.join(":"), mtu_bytes: hop.way().mtu }
 }
 
 fn protocol_name(number: u8) -> String {

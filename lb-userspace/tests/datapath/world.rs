@@ -6,8 +6,8 @@ use lb_common::{
     Family, V4, V6,
     host::Memory,
     layout::{
-        Backend, Config, Flow, Frontend, NextHop4, NextHop6, SLOTS_PER_CHUNK, THIS_NODE, backend_state, frontend_flags,
-        frontend_kind,
+        Backend, Config, Flow, Frontend, NextHop4, NextHop6, SLOTS_PER_CHUNK, THIS_NODE, Way, backend_state,
+        frontend_flags, frontend_kind,
     },
     wire::Protocol,
 };
@@ -205,22 +205,17 @@ fn ways(memory: &mut Memory, is_v6: bool) {
     let tags = [u32::from_ne_bytes([0x88, 0xa8, 0, 100]), u32::from_ne_bytes([0x81, 0, 0, 101])];
     for (node, device, mtu, tunnel_port, tag_count) in ways {
         let ethernet = [0x0000_0002, 0x0002_0001 + (node << 8), 0x0001_0000];
+        let way = Way { device, mtu, tunnel_port, ethernet, tags, tag_count };
         match ((addresses(is_v6).node)(THIS_NODE), (addresses(is_v6).node)(node)) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let (source, destination) = (source.into(), destination.into());
                 memory.v4.peers.insert(destination, node);
-                memory.v4.next_hops.insert(
-                    node,
-                    NextHop4 { source, destination, device, mtu, tunnel_port, ethernet, tags, tag_count },
-                );
+                memory.v4.next_hops.insert(node, NextHop4 { source, destination, way });
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let (source, destination) = (source.into(), destination.into());
                 memory.v6.peers.insert(destination, node);
-                memory.v6.next_hops.insert(
-                    node,
-                    NextHop6 { source, destination, device, mtu, tunnel_port, ethernet, tags, tag_count },
-                );
+                memory.v6.next_hops.insert(node, NextHop6 { source, destination, way });
             }
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => unreachable!("one family at a time"),
         }

@@ -9,7 +9,7 @@ use lb_common::{
     Family, Reason, V4, V6,
     family::{Address, Address4},
     layout::{
-        Backend, Flow, Frontend, Name, NameKey, NextHop4, NextHop6, backend_state, frontend_flags, frontend_kind,
+        Backend, Flow, Frontend, Name, NameKey, NextHop4, NextHop6, Way, backend_state, frontend_flags, frontend_kind,
         name_kind,
     },
     wire::Protocol,
@@ -104,11 +104,13 @@ fn write_nodes(maps: &mut Maps) {
         source: Ipv4Addr::new(10, 0, 0, 1).into(),
         destination: Ipv4Addr::new(10, 0, 0, 2).into(),
         // The loopback device: the one that there is everywhere.
-        device: 1,
-        mtu: 1500,
-        tunnel_port: 6181,
-        ethernet: zerocopy::transmute!(ethernet),
-        ..NextHop4::default()
+        way: Way {
+            device: 1,
+            mtu: 1500,
+            tunnel_port: 6181,
+            ethernet: zerocopy::transmute!(ethernet),
+            ..Way::default()
+        },
     };
     maps.v4.next_hops.set(1, Pod(hop), 0).unwrap();
     maps.v4.peers.insert(Pod(hop.destination), 1, 0).unwrap();

@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, panic::resume_unwind, thread};
 
 use lb_common::{
     Family as _, V4,
-    layout::{Config, NextHop4, THIS_NODE},
+    layout::{Config, NextHop4, THIS_NODE, Way},
 };
 use nix::sched::{CloneFlags, unshare};
 use tokio::runtime::Runtime;
@@ -50,12 +50,14 @@ fn written(source: Ipv4Addr, hop: &Hop, tunnel_port: u16) -> NextHop4 {
     NextHop4 {
         source: source.into(),
         destination: OTHER.into(),
-        device: hop.device,
-        mtu: hop.mtu,
-        tunnel_port,
-        ethernet: zerocopy::transmute!(hop.ethernet),
-        tags: hop.tags,
-        tag_count: hop.tag_count,
+        way: Way {
+            device: hop.device,
+            mtu: hop.mtu,
+            tunnel_port,
+            ethernet: zerocopy::transmute!(hop.ethernet),
+            tags: hop.tags,
+            tag_count: hop.tag_count,
+        },
     }
 }
 
