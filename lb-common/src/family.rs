@@ -5,11 +5,12 @@ use core::hash::Hash;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
+    geneve::{TunnelOption4, TunnelOption6},
     layout::{Config, FlowKey4, FlowKey6, FrontendKey4, FrontendKey6, NextHop, NextHop4, NextHop6, Reply4, Reply6},
     packet::Packet,
     parse::Ip,
     reason::Reason,
-    wire::{EtherType, Ipv4, Ipv6, Protocol, TunnelOption4, TunnelOption6},
+    wire::{EtherType, Ipv4, Ipv6, Protocol},
 };
 
 /// An IPv4 address: its four octets in wire order, as one word.

@@ -10,7 +10,7 @@
 //! | how a header is read, which packets are ours to look at | [`wire`], [`parse`] |
 //! | the hash that picks a slot | [`hash`] |
 //! | which backend a packet goes to, and what is remembered of it | [`choose`], [`reply`] |
-//! | the tunnel between nodes | [`tunnel`] |
+//! | the tunnel between nodes | [`tunnel`], [`geneve`] |
 //! | why a packet was passed, dropped or forwarded | [`reason`] |
 //! | what lies in the maps | [`layout`] |
 //!
@@ -26,6 +26,7 @@ pub mod checksum;
 pub mod choose;
 pub mod egress;
 pub mod family;
+pub mod geneve;
 pub mod hash;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;

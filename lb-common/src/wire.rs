@@ -1,5 +1,5 @@
-//! Headers as they are on the wire: Ethernet, IPv4 (RFC 791), IPv6 (RFC 8200), UDP (RFC 768), TCP (RFC 9293) and
-//! Geneve (RFC 8926) with the one option that is ours.
+//! Headers as they are on the wire: Ethernet, IPv4 (RFC 791), IPv6 (RFC 8200), UDP (RFC 768) and TCP (RFC 9293). The
+//! tunnel's own is in [`geneve`](crate::geneve).
 //!
 //! Multi-byte fields are big-endian types with the alignment of their width. A header may lie anywhere in a frame and
 //! is read and written as if it had no alignment; the types have one so that copies of it on the stack are made of
@@ -33,12 +33,6 @@ pub const UDP_CHECKSUM_OFFSET: usize = 6;
 pub const TCP_CHECKSUM_OFFSET: usize = 16;
 /// TTL and hop limit of outer headers (the recommended default of RFC 1700).
 pub const OUTER_HOP_LIMIT: u8 = 64;
-/// Class of our Geneve option: of the range for experiments (RFC 8926, section 7, 0xFF00 to 0xFFFF).
-pub const OPTION_CLASS: u16 = 0xff4c;
-/// Type of our Geneve option; the high bit marks it critical: who does not know it must drop the packet.
-pub const OPTION_TYPE: u8 = 0x81;
-/// Geneve's C bit: critical options present.
-const GENEVE_CRITICAL: u8 = 0x40;
 /// IPv4's Don't Fragment, as in the 16-bit field of flags and fragment offset.
 const DONT_FRAGMENT: u16 = 0x4000;
 /// More Fragments and the fragment offset: a packet with any of them set is a fragment.
@@ -308,112 +302,3 @@ pub struct Tcp {
 }
 
 const _: () = assert!(size_of::<Tcp>() == TCP_HEADER);
-
-/// The fixed Geneve header, followed by the option's header.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-struct GeneveStart {
-    /// Version (2 bits) and length of all options in 32-bit words (6 bits).
-    version_length: u8,
-    /// O, C and reserved bits.
-    flags: u8,
-    protocol: Be16,
-    /// Virtual network identifier (24 bits), reserved.
-    vni_reserved: Be32,
-    option_class: Be16,
-    option_type: u8,
-    /// Reserved (3 bits), length of the option's data in 32-bit words (5 bits).
-    option_length: u8,
-}
-
-impl GeneveStart {
-    #[inline(always)]
-    const fn new(protocol: EtherType, data_words: u8) -> Self {
-        Self {
-            version_length: data_words + 1,
-            flags: GENEVE_CRITICAL,
-            protocol: Be16::new(protocol.0),
-            vni_reserved: Be32::new(0),
-            option_class: Be16::new(OPTION_CLASS),
-            option_type: OPTION_TYPE,
-            option_length: data_words,
-        }
-    }
-
-    /// Whether this is, in all bits that mean something, what [`GeneveStart::new`] makes.
-    #[inline(always)]
-    fn is_ours(&self, protocol: EtherType, data_words: u8) -> bool {
-        self.version_length == data_words + 1
-            && self.protocol.get() == protocol.0
-            && self.option_class.get() == OPTION_CLASS
-            && self.option_type == OPTION_TYPE
-            && self.option_length == data_words
-    }
-}
-
-/// Geneve with our option for an IPv4 backend.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct TunnelOption4 {
-    start: GeneveStart,
-    address: Address4,
-    port: Be16,
-    reserved: Be16,
-}
-
-/// Geneve with our option for an IPv6 backend.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct TunnelOption6 {
-    start: GeneveStart,
-    address: Address6,
-    port: Be16,
-    reserved: Be16,
-}
-
-const _: () = assert!(size_of::<TunnelOption4>() == 20);
-const _: () = assert!(size_of::<TunnelOption6>() == 32);
-
-impl TunnelOption4 {
-    const WORDS: u8 = 2;
-
-    /// The option that names a backend.
-    #[inline(always)]
-    pub fn new(address: Address4, port: u16) -> Self {
-        Self {
-            start: GeneveStart::new(EtherType::IPV4, Self::WORDS),
-            address,
-            port: Be16::new(port),
-            reserved: Be16::ZERO,
-        }
-    }
-
-    /// The backend that it names; `None` where it is not exactly ours.
-    #[inline(always)]
-    pub fn parse(&self) -> Option<(Address4, u16)> {
-        let ours = self.start.is_ours(EtherType::IPV4, Self::WORDS);
-        ours.then(|| (self.address, self.port.get()))
-    }
-}
-
-impl TunnelOption6 {
-    const WORDS: u8 = 5;
-
-    /// The option that names a backend.
-    #[inline(always)]
-    pub fn new(address: Address6, port: u16) -> Self {
-        Self {
-            start: GeneveStart::new(EtherType::IPV6, Self::WORDS),
-            address,
-            port: Be16::new(port),
-            reserved: Be16::ZERO,
-        }
-    }
-
-    /// The backend that it names; `None` where it is not exactly ours.
-    #[inline(always)]
-    pub fn parse(&self) -> Option<(Address6, u16)> {
-        let ours = self.start.is_ours(EtherType::IPV6, Self::WORDS);
-        ours.then(|| (self.address, self.port.get()))
-    }
-}

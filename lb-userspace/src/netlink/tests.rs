@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    io::{self, Write},
     net::IpAddr,
     os::fd::AsRawFd,
     panic::resume_unwind,
@@ -288,7 +289,9 @@ fn ways_over_vlan_devices_are_found() {
         let output = Command::new("ip").args(outer.split_whitespace()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         if said.contains("Unknown device type") || said.contains("Operation not supported") {
-            eprintln!("this kernel has no VLAN devices (CONFIG_VLAN_8021Q): {said}");
+            // Past the runner, which keeps to itself what a test that passes prints.
+            let skipped = "ways_over_vlan_devices_are_found: NOT CHECKED, the kernel lacks CONFIG_VLAN_8021Q";
+            writeln!(io::stderr(), "{skipped}").unwrap();
             return;
         }
         assert!(output.status.success(), "ip {outer}: {said}");
