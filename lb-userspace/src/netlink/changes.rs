@@ -13,7 +13,7 @@ use tokio::{sync::watch, task::JoinSet, time::sleep};
 
 use super::{
     Error,
-    neighbour::{self, Neighbour, NeighbourKey},
+    neighbour::{self, Keeper, Neighbour, NeighbourKey, Whereabouts},
 };
 
 /// What is listened to.
@@ -137,7 +137,11 @@ impl Seen {
         if self.neighbours.len() >= MAX_NEIGHBOURS {
             self.neighbours.clear();
         }
-        self.neighbours.insert(key, neighbour) != Some(neighbour)
+        // The kernel tells that a neighbour failed, but not when it asks it again. Who looked in between saw that it was
+        // being asked, and must hear of the next failure although it is the same. Traffic alone fails at many that
+        // concern nobody; those on the ways to other nodes are always kept by somebody.
+        let failed_again = neighbour.whereabouts == Whereabouts::Failed && neighbour.keeper != Keeper::Nobody;
+        self.neighbours.insert(key, neighbour) != Some(neighbour) || failed_again
     }
 }
 
@@ -145,7 +149,7 @@ impl Seen {
 mod tests {
     use rtnetlink::packet_route::{
         link::LinkMessage,
-        neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState},
+        neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
         route::RouteMessage,
     };
 
@@ -160,6 +164,18 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_that_nobody_waits_for_is_news_once() {
+        let mut seen = Seen::default();
+        let failed = || {
+            let mut message = neighbour(NeighbourState::Failed, 2);
+            message.header.flags = NeighbourFlags::empty();
+            message.attributes.retain(|attribute| matches!(attribute, NeighbourAttribute::Destination(_)));
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(message))
+        };
+        assert_eq!([seen.is_news(&failed()), seen.is_news(&failed())], [true, false]);
+    }
+
+    #[test]
     fn only_what_concerns_next_hops_is_news() {
         use RouteNetlinkMessage::{DelNeighbour, NewLink, NewNeighbour, NewRoute};
         let told = NetlinkPayload::InnerMessage;
@@ -169,7 +185,7 @@ mod tests {
             ("is asked again", told(NewNeighbour(neighbour(NeighbourState::Probe, 1))), false),
             ("moved", told(NewNeighbour(neighbour(NeighbourState::Stale, 2))), true),
             ("fell silent", told(NewNeighbour(neighbour(NeighbourState::Failed, 2))), true),
-            ("still silent", told(NewNeighbour(neighbour(NeighbourState::Failed, 2))), false),
+            ("failed again, asked in between", told(NewNeighbour(neighbour(NeighbourState::Failed, 2))), true),
             ("gone", told(DelNeighbour(neighbour(NeighbourState::Failed, 2))), true),
             ("back", told(NewNeighbour(neighbour(NeighbourState::Reachable, 2))), true),
             ("messages lost", NetlinkPayload::Overrun(vec![]), true),
