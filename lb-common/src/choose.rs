@@ -1,12 +1,12 @@
 //! Which backend a packet goes to: the one its flow is held at, or the one that its slot names.
 //!
-//! The place of the affinity map is between the two: a new flow of a client that is held somewhere goes there, before
-//! its slot is asked.
+//! Between the two, for Services with affinity, comes the backend that the client is held at ([`affinity`]).
 
 use crate::{
+    affinity::{self, Ask},
     family::Family,
     hash,
-    layout::{Backend, Flow, Frontend, SLOT_BACKEND_MASK, backend_state, frontend_flags},
+    layout::{Backend, Flow, Frontend, SLOT_BACKEND_MASK, backend_state},
     packet::{FamilyTables, Stage, Tables},
     parse::Headers,
     reason::Reason,
@@ -57,17 +57,21 @@ pub fn choose<F: Family, T: FamilyTables<F>>(
             Some(flow) => match held(tables, &flow) {
                 Some(backend) => {
                     tables.remember_flow(Stage::Established, &key, &flow);
+                    if affinity::is_on(frontend) {
+                        tables.promote_client(&Ask::new(headers, frontend, Stage::New));
+                    }
                     return Ok(Choice { backend, how: How::Held });
                 }
                 None => (How::Moved, Stage::New),
             },
         },
     };
-    let hash = match frontend.flags & frontend_flags::CLIENT_AFFINITY {
-        0 => headers.flow_hash(),
-        _ => hash::client(headers.ip.source, frontend.service_hash),
+    let (id, backend) = if affinity::is_on(frontend) {
+        let id = tables.choose_for_client(&Ask::new(headers, frontend, stage))?;
+        (id, tables.backend(id).ok_or(Reason::BadTable)?)
+    } else {
+        look_up(tables, frontend, headers.flow_hash())?
     };
-    let (id, backend) = look_up(tables, frontend, hash)?;
     let flow = Flow {
         backend: id,
         generation: backend.generation,

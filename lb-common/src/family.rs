@@ -6,7 +6,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     geneve::{TunnelOption4, TunnelOption6},
-    layout::{Config, FlowKey4, FlowKey6, FrontendKey4, FrontendKey6, NextHop, NextHop4, NextHop6, Reply4, Reply6},
+    layout::{
+        AffinityKey4, AffinityKey6, Config, FlowKey4, FlowKey6, FrontendKey4, FrontendKey6, NextHop, NextHop4,
+        NextHop6, Reply4, Reply6,
+    },
     packet::Packet,
     parse::Ip,
     reason::Reason,
@@ -40,12 +43,30 @@ pub trait Address: Layout + Eq + Hash {
     /// Word `index`, octets in wire order; 0 past the end.
     fn word(&self, index: usize) -> u32;
 
-    /// The address in a backend record, which has room for either family.
+    /// The address from the form that has room for either family: IPv6, with addresses of IPv4 mapped
+    /// (RFC 4291, section 2.5.5.2).
     fn from_words(words: [u32; 4]) -> Self;
 
-    /// The inverse of [`Address::from_words`]; what is left over is zero.
+    /// The inverse of [`Address::from_words`].
     fn to_words(self) -> [u32; 4];
+
+    /// The address with all but its first `prefix` bits 0.
+    fn masked(self, prefix: u32) -> Self;
 }
+
+/// The bits of word `index` of an address that belong to its first `prefix` bits; octets in wire order.
+#[inline(always)]
+fn mask(prefix: u32, index: u32) -> u32 {
+    let bits = prefix.saturating_sub(32 * index);
+    match bits {
+        0 => 0,
+        1..=31 => (u32::MAX << (32 - bits)).to_be(),
+        _ => u32::MAX,
+    }
+}
+
+/// The third word of an IPv6 address that stands for one of IPv4 (RFC 4291, section 2.5.5.2).
+const MAPPED: u32 = 0xffff_u32.to_be();
 
 impl Address for Address4 {
     const WORDS: usize = 1;
@@ -57,12 +78,17 @@ impl Address for Address4 {
 
     #[inline(always)]
     fn from_words(words: [u32; 4]) -> Self {
-        Self(words[0])
+        Self(words[3])
     }
 
     #[inline(always)]
     fn to_words(self) -> [u32; 4] {
-        [self.0, 0, 0, 0]
+        [0, 0, MAPPED, self.0]
+    }
+
+    #[inline(always)]
+    fn masked(self, prefix: u32) -> Self {
+        Self(self.0 & mask(prefix, 0))
     }
 }
 
@@ -89,6 +115,12 @@ impl Address for Address6 {
     fn to_words(self) -> [u32; 4] {
         self.0
     }
+
+    #[inline(always)]
+    fn masked(self, prefix: u32) -> Self {
+        let [a, b, c, d] = self.0;
+        Self([a & mask(prefix, 0), b & mask(prefix, 1), c & mask(prefix, 2), d & mask(prefix, 3)])
+    }
 }
 
 /// An address family: its address, its headers and the keys of its maps.
@@ -99,6 +131,8 @@ pub trait Family: Copy + 'static {
     type FrontendKey: Layout + Eq + Hash;
     /// Key of `FLOWS` and `REPLIES`.
     type FlowKey: Layout + Eq + Hash;
+    /// Key of `AFFINITY`.
+    type AffinityKey: Layout + Eq + Hash;
     /// Value of `REPLIES`: the frontend that a reply must carry as its source.
     type Reply: Layout + Eq;
     /// Value of `NEXT_HOPS`: how to reach another node.
@@ -152,6 +186,9 @@ pub trait Family: Copy + 'static {
         protocol: Protocol,
     ) -> Self::FlowKey;
 
+    /// A key of `AFFINITY`: the client's address, masked, and what it is held for.
+    fn affinity_key(client: Self::Address, service: [u32; 2]) -> Self::AffinityKey;
+
     /// A value of `REPLIES`.
     fn reply(address: Self::Address, port: u16) -> Self::Reply;
 
@@ -174,6 +211,7 @@ impl Family for V4 {
     type Address = Address4;
     type FrontendKey = FrontendKey4;
     type FlowKey = FlowKey4;
+    type AffinityKey = AffinityKey4;
     type Reply = Reply4;
     type NextHop = NextHop4;
     type TunnelOption = TunnelOption4;
@@ -228,6 +266,11 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn affinity_key(client: Address4, service: [u32; 2]) -> AffinityKey4 {
+        AffinityKey4 { client, service }
+    }
+
+    #[inline(always)]
     fn reply(address: Address4, port: u16) -> Reply4 {
         Reply4 { address, port: port.into() }
     }
@@ -247,6 +290,7 @@ impl Family for V6 {
     type Address = Address6;
     type FrontendKey = FrontendKey6;
     type FlowKey = FlowKey6;
+    type AffinityKey = AffinityKey6;
     type Reply = Reply6;
     type NextHop = NextHop6;
     type TunnelOption = TunnelOption6;
@@ -298,6 +342,11 @@ impl Family for V6 {
         protocol: Protocol,
     ) -> FlowKey6 {
         FlowKey6 { source, destination, source_port, destination_port, protocol: protocol.0 }
+    }
+
+    #[inline(always)]
+    fn affinity_key(client: Address6, service: [u32; 2]) -> AffinityKey6 {
+        AffinityKey6 { client, service }
     }
 
     #[inline(always)]

@@ -9,6 +9,7 @@ use crate::{family::Address, wire::Protocol};
 
 const FLOW_SEED: u64 = 0x6c69_6d70_6574_0001;
 const CLIENT_SEED: u64 = 0x6c69_6d70_6574_0002;
+const GHOST_SEED: u64 = 0x6c69_6d70_6574_0003;
 /// 2^64 divided by the golden ratio, odd: spreads neighbouring inputs apart (Knuth, TAOCP 3, 6.4).
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -21,9 +22,19 @@ pub fn flow<A: Address>(source: A, destination: A, source_port: u16, destination
 }
 
 /// Hash of a client for one Service, for choosing by `sessionAffinity: ClientIP`.
+///
+/// It has no ports, so that two ports of a Service on the same Pods agree. `expiries` is how often the client's time was over on
+/// this node: after that another slot must be possible. Clients that never expired agree on all nodes.
 #[inline(always)]
-pub fn client<A: Address>(source: A, service_hash: u32) -> u32 {
-    finish(address(mix(CLIENT_SEED, service_hash.into()), source))
+pub fn client<A: Address>(source: A, service_hash: u32, expiries: u32) -> u32 {
+    finish(address(mix(CLIENT_SEED, u64::from(expiries) << 32 | u64::from(service_hash)), source))
+}
+
+/// Where the ghost of a client is: its set, of so many, and its fingerprint there, which is never 0.
+#[inline(always)]
+pub fn ghost<A: Address>(client: A, service: [u32; 2], sets: u32) -> (u32, u32) {
+    let state = address(mix(GHOST_SEED, u64::from(service[0]) << 32 | u64::from(service[1])), client);
+    (slot(finish(state), sets), finish(state ^ MULTIPLIER) | 1)
 }
 
 /// The slot of a table with `length` slots that a hash stands for: a multiplication instead of a division, which
@@ -37,6 +48,15 @@ pub fn slot(hash: u32, length: u32) -> u32 {
 pub fn service(namespace: &str, name: &str) -> u32 {
     let bytes = namespace.bytes().chain([b'/']).chain(name.bytes());
     bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// Hash of what clients are held for (FNV-1a, 64 bits): the Service port, as `namespace/name:port/PROTOCOL`, or the
+/// Service, as `namespace/name`, where its ports share their clients.
+pub fn affinity(name: &str) -> [u32; 2] {
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    [(hash >> 32) as u32, hash as u32]
 }
 
 #[inline(always)]
@@ -94,10 +114,11 @@ mod tests {
     fn neighbouring_inputs_spread() {
         check_spread("source ports", (32768..61000).map(|port| flow(v4(1), v4(200), port, 80, Protocol::TCP)));
         check_spread("source addresses", (0..20_000).map(|n| flow(v4(n), v4(70_000), 40_000, 80, Protocol::UDP)));
-        check_spread("clients", (0..20_000).map(|n| client(v4(n), service("default", "web"))));
-        check_spread("clients, IPv6", (0..20_000).map(|n| client(v6(n), service("default", "web"))));
-        check_spread("prefixes, IPv6", (0..20_000u128).map(|n| client(v6(n << 64), service("default", "web"))));
-        check_spread("Services", (0..20_000).map(|n: u32| client(v4(7), n)));
+        check_spread("clients", (0..20_000).map(|n| client(v4(n), service("default", "web"), 0)));
+        check_spread("clients, IPv6", (0..20_000).map(|n| client(v6(n), service("default", "web"), 0)));
+        check_spread("prefixes, IPv6", (0..20_000u128).map(|n| client(v6(n << 64), service("default", "web"), 0)));
+        check_spread("expiries", (0..20_000).map(|n: u32| client(v4(7), service("default", "web"), n)));
+        check_spread("Services", (0..20_000).map(|n: u32| client(v4(7), n, 0)));
     }
 
     #[test]
@@ -105,8 +126,8 @@ mod tests {
         let seen: Vec<u32> = vec![
             flow(v4(1), v4(2), 1024, 80, Protocol::TCP),
             flow(v6(1), v6(2), 1024, 80, Protocol::UDP),
-            client(v4(1), service("default", "web")),
-            client(v6(1), service("default", "web")),
+            client(v4(1), service("default", "web"), 0),
+            client(v6(1), service("default", "web"), 0),
             service("default", "web"),
         ];
         assert_eq!(seen, PINNED);

@@ -6,10 +6,13 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::family::{Address, Address4, Address6};
+use crate::{
+    breaks::BreakReason,
+    family::{Address, Address4, Address6},
+};
 
 /// Version of all layouts in this file and of the maps' names; to be raised with every change to either.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Slots of the lookup tables that one element of the `SLOTS` map holds (a memory page).
 pub const SLOTS_PER_CHUNK: u32 = 1024;
@@ -66,8 +69,13 @@ pub mod frontend_kind {
 
 /// Flags of a frontend, as [`Frontend::flags`].
 pub mod frontend_flags {
-    /// Choose by client and Service (`sessionAffinity: ClientIP`), not by 5-tuple.
+    /// Choose by client and Service (`sessionAffinity: ClientIP`), not by 5-tuple, and hold the client there.
     pub const CLIENT_AFFINITY: u8 = 1;
+    /// A client whose time is over is sent to the same slot again (`limpet.dev/affinity-expiry: stable`).
+    pub const STABLE_EXPIRY: u8 = 2;
+    /// All ports of the Service share [`Frontend::affinity`] (`limpet.dev/affinity-key: service`). For user space: the
+    /// programs see it by the backend's Service port.
+    pub const SERVICE_KEY: u8 = 4;
 }
 
 /// Value of `FRONTENDS4` and `FRONTENDS6`.
@@ -78,8 +86,10 @@ pub struct Frontend {
     pub kind: u8,
     /// Of [`frontend_flags`].
     pub flags: u8,
+    /// Bits of a client's address that say who it is; the whole address unless `limpet.dev/client-prefix` says less.
+    pub client_prefix: u8,
     /// Always 0.
-    pub pad: u16,
+    pub pad: u8,
     /// Id of the Service port; its name is in `NAMES`.
     pub service: u32,
     /// Hash of the Service's namespace and name: the same on every node, unlike the id.
@@ -90,23 +100,32 @@ pub struct Frontend {
     pub table_length: u32,
     /// `sessionAffinityConfig.clientIP.timeoutSeconds`; 0 without affinity.
     pub affinity_timeout_seconds: u32,
+    /// What clients are held for, as [`AffinityKey4::service`].
+    pub affinity: [u32; 2],
 }
 
-/// States of a backend, as [`Backend::state`].
+/// States of a backend, as [`Backend::state`]. All but [`GONE`](backend_state::GONE) keep the flows that they have, and
+/// only [`ACTIVE`](backend_state::ACTIVE) gets new ones.
 pub mod backend_state {
     /// No such backend (any more): flows to it choose again.
     pub const GONE: u8 = 0;
-    /// Gets new flows.
+    /// In the lookup table.
     pub const ACTIVE: u8 = 1;
-    /// Gets no new flows, keeps those that it has.
+    /// Its Pod is terminating, while others can serve.
     pub const DRAINING: u8 = 2;
+    /// Its Pod is not ready.
+    pub const NOT_READY: u8 = 3;
+    /// Its Pod is ready, but the Service's rules keep it out: `externalTrafficPolicy: Local` on another node, or a second
+    /// address of a Pod that has its share already.
+    pub const EXCLUDED: u8 = 4;
 }
 
-/// Value of `BACKENDS`, at the index that is the backend's id.
+/// Value of `BACKENDS`, at the index that is the backend's id. A backend is one of one Service port: a Pod that two of
+/// them have is two backends, each in the state that it is in for that one.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Backend {
-    /// The Pod's address: one word (IPv4) or four.
+    /// The Pod's address, as an IPv6 address; one of IPv4 is mapped (RFC 4291, section 2.5.5.2).
     pub address: [u32; 4],
     /// The Pod's port, in host order.
     pub port: u16,
@@ -116,10 +135,10 @@ pub struct Backend {
     pub state: u8,
     /// Node that the Pod is on, as an index into `NEXT_HOPS`.
     pub node: u32,
-    /// How often this id has been given away; what remembers the id remembers this too.
+    /// How often this id has been given away; what remembers the id remembers this too. 0: never.
     pub generation: u32,
-    /// IP version, 4 or 6.
-    pub version: u32,
+    /// Id of the Service port that it belongs to.
+    pub service: u32,
 }
 
 /// Key of `FLOWS4` and `REPLIES4`: a connection.
@@ -166,6 +185,123 @@ pub struct Flow {
     pub since_seconds: u32,
     /// Id of the Service port that it came in by.
     pub service: u32,
+}
+
+/// Key of `AFFINITY4` and `NEW_AFFINITY4`: a client of a Service port.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AffinityKey4 {
+    /// The client's address, of which only [`Frontend::client_prefix`] bits are not 0.
+    pub client: Address4,
+    /// A hash of the name of the Service port, or of the Service where its ports share their clients
+    /// ([`hash::affinity`](crate::hash::affinity)). Not an id: those are given to others one day.
+    pub service: [u32; 2],
+}
+
+/// Key of `AFFINITY6` and `NEW_AFFINITY6`: a client of a Service port.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AffinityKey6 {
+    /// The client's address, of which only [`Frontend::client_prefix`] bits are not 0.
+    pub client: Address6,
+    /// As in [`AffinityKey4`].
+    pub service: [u32; 2],
+}
+
+/// Flags of a held client, as [`Affinity::flags`].
+pub mod affinity_flags {
+    /// Somebody wants the client to choose by the table again (`limpet forget`).
+    pub const FORGOTTEN: u32 = 1;
+}
+
+/// Value of `AFFINITY4`, `AFFINITY6` and their `NEW_` counterparts: where a client is held.
+///
+/// The first two words are compared and swapped as one, so that of several packets that find the client without its
+/// backend one alone gives it another.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Affinity {
+    /// The backend's id.
+    pub backend: u32,
+    /// The backend's generation when the client was given to it.
+    pub generation: u32,
+    /// When the client was given to this backend, in seconds of the monotonic clock.
+    pub since_seconds: u32,
+    /// When the client last began a connection, in seconds of the monotonic clock.
+    pub last_used_seconds: u32,
+    /// How often the client's time was over; goes into the hash.
+    pub expiries: u32,
+    /// Of [`affinity_flags`].
+    pub flags: u32,
+}
+
+/// Ghosts in one element of `GHOSTS`: a cache line.
+pub const GHOSTS_PER_SET: u32 = 4;
+
+/// Part of an element of `GHOSTS`: the shadow of a client in `AFFINITY4` or `AFFINITY6`, which outlives it when the full
+/// map forgets it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Ghost {
+    /// Whose: half of a hash of the key, of which the other half names the set. 0: nobody's.
+    pub fingerprint: u32,
+    /// As in [`Affinity`].
+    pub backend: u32,
+    /// As in [`Affinity`].
+    pub generation: u32,
+    /// As in [`Affinity`].
+    pub last_used_seconds: u32,
+}
+
+/// Key of `SIBLINGS`: a backend of one port of a Service, asked for by another port.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SiblingKey {
+    /// Id of the Service port that asks.
+    pub service: u32,
+    /// Id of another Service port's backend; the value is the id of the one on the same Pod that is its own.
+    pub backend: u32,
+}
+
+/// One element of `BREAKS`, at the index that is the Service port's id: how often a client was given another backend, by
+/// [`BreakReason`](crate::breaks::BreakReason).
+pub type BreakCounts = [u64; BreakReason::COUNT];
+
+/// What `BREAK_EVENTS` carries: a client was given another backend than the one that it had.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct BreakEvent {
+    /// The client, as [`AffinityKey4::client`], in the form of [`Backend::address`].
+    pub client: [u32; 4],
+    /// Id of the Service port that it connected to.
+    pub service: u32,
+    /// Number of the [`BreakReason`](crate::breaks::BreakReason).
+    pub reason: u32,
+    /// Id of the backend that it had.
+    pub from: u32,
+    /// That backend's generation then.
+    pub from_generation: u32,
+    /// Id of the backend that it got.
+    pub to: u32,
+    /// That backend's generation.
+    pub to_generation: u32,
+    /// When, in seconds of the monotonic clock.
+    pub at_seconds: u32,
+    /// Since when it had had the one before, in seconds of the monotonic clock; [`at_seconds`](Self::at_seconds) where that is not
+    /// known any more.
+    pub since_seconds: u32,
+}
+
+/// One CPU's element of `BREAK_RATE`: how many events it may still send.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct BreakRate {
+    /// The second that is counted, of the monotonic clock.
+    pub second: u32,
+    /// Events in it.
+    pub sent: u32,
+    /// Events that were not sent, ever, because there were too many or nobody fetched them.
+    pub lost: u64,
 }
 
 /// Value of `REPLIES4` and `NEW_REPLIES4`: the source that a reply must carry.
@@ -270,6 +406,8 @@ pub struct Config {
     pub tunnel_port: u16,
     /// Always 0.
     pub pad: u16,
+    /// Elements of `GHOSTS`.
+    pub ghost_sets: u32,
 }
 
 /// What an id in `NAMES` is an id of.
@@ -305,7 +443,7 @@ pub struct Name {
 // The layouts as the kernel sees them; a change here is a change of `VERSION`.
 const _: () = assert!(size_of::<FrontendKey4>() == 8);
 const _: () = assert!(size_of::<FrontendKey6>() == 20);
-const _: () = assert!(size_of::<Frontend>() == 24);
+const _: () = assert!(size_of::<Frontend>() == 32);
 const _: () = assert!(size_of::<Backend>() == 32);
 const _: () = assert!(size_of::<FlowKey4>() == 16);
 const _: () = assert!(size_of::<FlowKey6>() == 40);
@@ -314,5 +452,12 @@ const _: () = assert!(size_of::<Reply4>() == 8);
 const _: () = assert!(size_of::<Reply6>() == 20);
 const _: () = assert!(size_of::<NextHop4>() == 40);
 const _: () = assert!(size_of::<NextHop6>() == 64);
-const _: () = assert!(size_of::<Config>() == 8);
+const _: () = assert!(size_of::<Config>() == 12);
+const _: () = assert!(size_of::<AffinityKey4>() == 12);
+const _: () = assert!(size_of::<AffinityKey6>() == 24);
+const _: () = assert!(size_of::<Affinity>() == 24);
+const _: () = assert!(size_of::<Ghost>() == 16);
+const _: () = assert!(size_of::<SiblingKey>() == 8);
+const _: () = assert!(size_of::<BreakEvent>() == 48);
+const _: () = assert!(size_of::<BreakRate>() == 16);
 const _: () = assert!(size_of::<Name>() == 384);

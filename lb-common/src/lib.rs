@@ -9,7 +9,8 @@
 //! | --- | --- |
 //! | how a header is read, which packets are ours to look at | [`wire`], [`parse`] |
 //! | the hash that picks a slot | [`hash`] |
-//! | which backend a packet goes to, and what is remembered of it | [`choose`], [`reply`] |
+//! | which backend a packet goes to, and what is remembered of it | [`choose`], [`affinity`], [`reply`] |
+//! | why a client was given another backend | [`breaks`], [`ghost`] |
 //! | the tunnel between nodes | [`tunnel`], [`geneve`] |
 //! | why a packet was passed, dropped or forwarded | [`reason`] |
 //! | what lies in the maps | [`layout`] |
@@ -21,12 +22,15 @@
 #[cfg(not(target_arch = "bpf"))]
 extern crate std;
 
+pub mod affinity;
 pub mod bench;
+pub mod breaks;
 pub mod checksum;
 pub mod choose;
 pub mod egress;
 pub mod family;
 pub mod geneve;
+pub mod ghost;
 pub mod hash;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
@@ -40,6 +44,7 @@ pub mod rewrite;
 pub mod tunnel;
 pub mod wire;
 
+pub use breaks::BreakReason;
 pub use egress::restore;
 pub use family::{Family, V4, V6};
 pub use ingress::handle;

@@ -3,9 +3,11 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
+    affinity::{self, Ask},
     checksum::Delta,
     family::Family,
-    layout::{Backend, Config, Flow, Frontend},
+    layout::{Affinity, Backend, BreakEvent, Config, Flow, Frontend, Ghost, SiblingKey},
+    reason::Reason,
 };
 
 /// A frame, from its Ethernet header on.
@@ -78,7 +80,19 @@ pub trait Tables {
     /// A backend by its id.
     fn backend(&self, id: u32) -> Option<Backend>;
 
-    /// Seconds of a clock that never goes back. Asked for only when something is remembered.
+    /// The backend of a Service port that is on the same Pod as another port's.
+    fn sibling(&self, key: &SiblingKey) -> Option<u32>;
+
+    /// Part `way` of set `set` of the ghosts; `None` past the last set.
+    fn ghost(&self, set: u32, way: u32) -> Option<Ghost>;
+
+    /// Overwrites part `way` of set `set` of the ghosts.
+    fn set_ghost(&self, set: u32, way: u32, ghost: &Ghost);
+
+    /// Counts that a client was given another backend, and tells user space of it.
+    fn report_break(&self, event: &BreakEvent);
+
+    /// Seconds of a clock that never goes back. Asked for only when something is remembered or may be over.
     fn now_seconds(&self) -> u32;
 }
 
@@ -101,6 +115,47 @@ pub trait FamilyTables<F: Family>: Tables {
 
     /// Remembers where a flow goes. A full map makes room by forgetting what was not used for longest.
     fn remember_flow(&self, stage: Stage, key: &F::FlowKey, flow: &Flow);
+
+    /// [`affinity::choose`], and [`affinity::promote`] where that is to follow, wherever there is room for them.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline(always)]
+    fn choose_for_client(&self, ask: &Ask<F>) -> Result<u32, Reason>
+    where
+        Self: Sized,
+    {
+        let chosen = affinity::choose(self, ask)?;
+        if chosen.is_proven {
+            affinity::promote(self, ask);
+        }
+        Ok(chosen.backend)
+    }
+
+    /// [`affinity::promote`], wherever there is room for it.
+    #[inline(always)]
+    fn promote_client(&self, ask: &Ask<F>)
+    where
+        Self: Sized,
+    {
+        affinity::promote(self, ask);
+    }
+
+    /// Where a client is held.
+    fn affinity(&self, stage: Stage, key: &F::AffinityKey) -> Option<Affinity>;
+
+    /// Remembers where a client is held. A full map makes room as for flows.
+    fn remember_affinity(&self, stage: Stage, key: &F::AffinityKey, affinity: &Affinity);
+
+    /// Makes `next` of a client that is held as `before` says. False, and nothing changed, where it has been given to
+    /// another backend meanwhile: of several packets that find it in one state, one alone succeeds.
+    fn replace_affinity(&self, stage: Stage, key: &F::AffinityKey, before: &Affinity, next: &Affinity) -> bool;
+
+    /// Notes that a client that is held has begun a connection.
+    fn touch_affinity(&self, stage: Stage, key: &F::AffinityKey, now_seconds: u32);
+
+    /// Takes a client of one packet out of its map; true for one alone of several that try.
+    fn take_new_affinity(&self, key: &F::AffinityKey) -> bool;
 
     /// The source that replies of a connection must carry.
     fn reply(&self, stage: Stage, key: &F::FlowKey) -> Option<F::Reply>;

@@ -6,7 +6,10 @@
 //! This crate never depends on std, on allocation, or on kernel structures other than UAPI contexts: there are no
 //! CO-RE relocations to be had from rustc.
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+mod claim;
+pub mod client;
 pub mod frame;
 pub mod maps;
 pub mod outcome;

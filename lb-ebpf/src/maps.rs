@@ -3,17 +3,20 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use lb_common::{
-    Reason,
+    Reason, V4, V6,
     family::{Address4, Address6},
     layout::{
-        Backend, Config, Flow, FlowKey4, FlowKey6, Frontend, FrontendKey4, FrontendKey6, Name, NameKey, NextHop4,
-        NextHop6, Reply4, Reply6, SLOTS_PER_CHUNK,
+        Affinity, AffinityKey4, AffinityKey6, Backend, BreakCounts, BreakEvent, BreakRate, Config, Flow, FlowKey4,
+        FlowKey6, Frontend, FrontendKey4, FrontendKey6, GHOSTS_PER_SET, Ghost, Name, NameKey, NextHop4, NextHop6,
+        Reply4, Reply6, SLOTS_PER_CHUNK, SiblingKey,
     },
 };
+
+use crate::client::Asked;
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
@@ -37,6 +40,26 @@ pub static SLOTS: Array<[u32; SLOTS_PER_CHUNK as usize], 1, MMAPABLE> = Array::n
 /// Backends by id.
 #[btf_map]
 pub static BACKENDS: Array<Backend, 1> = Array::new();
+
+/// Backends on one Pod, of several ports of a Service that share their clients.
+#[btf_map]
+pub static SIBLINGS: HashMap<SiblingKey, u32, 1> = HashMap::new();
+
+/// Shadows of held clients, in sets of a cache line.
+#[btf_map]
+pub static GHOSTS: Array<[Ghost; GHOSTS_PER_SET as usize], 1> = Array::new();
+
+/// How often clients were given another backend, by Service port and reason.
+#[btf_map]
+pub static BREAKS: PerCpuArray<BreakCounts, 1> = PerCpuArray::new();
+
+/// What each of those was; sized in bytes.
+#[btf_map]
+pub static BREAK_EVENTS: RingBuf<BreakEvent, 4096> = RingBuf::new();
+
+/// How many of them each CPU may still tell, and what it did not tell.
+#[btf_map]
+pub static BREAK_RATE: PerCpuArray<BreakRate, 1> = PerCpuArray::new();
 
 /// IPv4 frontends by address, port and protocol.
 #[btf_map]
@@ -78,6 +101,26 @@ pub static FLOWS6: LruHashMap<FlowKey6, Flow, 1> = LruHashMap::new();
 /// IPv6 flows of one packet.
 #[btf_map]
 pub static NEW_FLOWS6: LruHashMap<FlowKey6, Flow, 1> = LruHashMap::new();
+
+/// IPv4 clients that are held, once their connection has sent a second packet.
+#[btf_map]
+pub static AFFINITY4: LruHashMap<AffinityKey4, Affinity, 1> = LruHashMap::new();
+/// IPv4 clients whose first connection has sent one packet.
+#[btf_map]
+pub static NEW_AFFINITY4: LruHashMap<AffinityKey4, Affinity, 1> = LruHashMap::new();
+/// IPv6 clients that are held, once their connection has sent a second packet.
+#[btf_map]
+pub static AFFINITY6: LruHashMap<AffinityKey6, Affinity, 1> = LruHashMap::new();
+/// IPv6 clients whose first connection has sent one packet.
+#[btf_map]
+pub static NEW_AFFINITY6: LruHashMap<AffinityKey6, Affinity, 1> = LruHashMap::new();
+
+/// The question about an IPv4 client that a CPU works on.
+#[btf_map]
+pub static ASKED4: Asked<V4> = Asked::new();
+/// The question about an IPv6 client that a CPU works on.
+#[btf_map]
+pub static ASKED6: Asked<V6> = Asked::new();
 
 /// What IPv4 replies must carry, connections of more than one packet.
 #[btf_map]

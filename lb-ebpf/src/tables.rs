@@ -6,11 +6,15 @@ use aya_ebpf::{
     helpers::bpf_ktime_get_coarse_ns,
 };
 use lb_common::{
-    Family, FamilyTables, Stage, Tables, V4, V6,
-    layout::{Backend, Config, Flow, Frontend, SLOTS_PER_CHUNK},
+    Family, FamilyTables, Reason, Stage, Tables, V4, V6,
+    affinity::Ask,
+    breaks::BreakReason,
+    layout::{
+        Affinity, Backend, BreakEvent, Config, Flow, Frontend, GHOSTS_PER_SET, Ghost, SLOTS_PER_CHUNK, SiblingKey,
+    },
 };
 
-use crate::maps;
+use crate::{claim, client, maps};
 
 /// The pinned maps of this node.
 pub struct Maps;
@@ -27,6 +31,10 @@ pub trait FamilyMaps: Family {
     fn next_hops() -> &'static Array<Self::NextHop, 1>;
     /// `FLOWS4` or `FLOWS6`, or the `NEW_` one of them.
     fn flows(stage: Stage) -> &'static LruHashMap<Self::FlowKey, Flow, 1>;
+    /// `AFFINITY4` or `AFFINITY6`, or the `NEW_` one of them.
+    fn affinity(stage: Stage) -> &'static LruHashMap<Self::AffinityKey, Affinity, 1>;
+    /// `ASKED4` or `ASKED6`.
+    fn asked() -> &'static client::Asked<Self>;
     /// `REPLIES4` or `REPLIES6`, or the `NEW_` one of them.
     fn replies(stage: Stage) -> &'static LruHashMap<Self::FlowKey, Self::Reply, 1>;
 }
@@ -53,12 +61,74 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn sibling(&self, key: &SiblingKey) -> Option<u32> {
+        // SAFETY: as for `frontend`; the datapath checks whose the backend is.
+        unsafe { maps::SIBLINGS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn ghost(&self, set: u32, way: u32) -> Option<Ghost> {
+        // SAFETY: array elements live as long as the map. Another CPU may write meanwhile: at worst a ghost is not known
+        // again, or a break is told with another one's details.
+        Some(unsafe { ghost(set, way)?.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn set_ghost(&self, set: u32, way: u32, value: &Ghost) {
+        if let Some(place) = ghost(set, way) {
+            // SAFETY: as in `ghost`.
+            unsafe { place.write_volatile(*value) };
+        }
+    }
+
+    #[inline(always)]
+    fn report_break(&self, event: &BreakEvent) {
+        if let Some(counts) = maps::BREAKS.get_ptr_mut(event.service) {
+            let index = event.reason as usize % BreakReason::COUNT;
+            // SAFETY: `index` is less than the number of counts.
+            let count = unsafe { counts.cast::<u64>().add(index) };
+            // SAFETY: the element is this CPU's own, as the counters of packets are.
+            unsafe { *count += 1 };
+        }
+        tell(event);
+    }
+
+    #[inline(always)]
     fn now_seconds(&self) -> u32 {
         const NANOSECONDS: u64 = 1_000_000_000;
         // Coarse (a jiffy), 21 ns instead of 43; since 5.11. Monotonic: it does not count suspend.
         // SAFETY: takes nothing, returns a number.
         let now = unsafe { bpf_ktime_get_coarse_ns() };
         (now / NANOSECONDS) as u32
+    }
+}
+
+/// Part `way` of set `set` of the ghosts.
+#[inline(always)]
+fn ghost(set: u32, way: u32) -> Option<*mut Ghost> {
+    let set = maps::GHOSTS.get_ptr_mut(set)?.cast::<Ghost>();
+    let within = (way % GHOSTS_PER_SET) as usize;
+    // SAFETY: `within` is less than the number of ghosts in a set.
+    Some(unsafe { set.add(within) })
+}
+
+/// Hands a break to user space, unless there are too many of them.
+#[inline(always)]
+fn tell(event: &BreakEvent) {
+    let Some(rate) = maps::BREAK_RATE.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the element is this CPU's own, and nothing interrupts the program, as for the counters of packets.
+    let rate = unsafe { &mut *rate };
+    if !rate.admit(event.at_seconds) {
+        return;
+    }
+    match maps::BREAK_EVENTS.reserve(0) {
+        Some(mut entry) => {
+            entry.write(*event);
+            entry.submit(0);
+        }
+        None => rate.lost += 1,
     }
 }
 
@@ -100,6 +170,61 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
     fn remember_flow(&self, stage: Stage, key: &F::FlowKey, flow: &Flow) {
         // A failure (no free element on this CPU) means that the next packet is decided anew, the same way.
         let _ = F::flows(stage).insert(key, flow, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn choose_for_client(&self, ask: &Ask<F>) -> Result<u32, Reason> {
+        client::choose::<F>(ask)
+    }
+
+    #[inline(always)]
+    fn promote_client(&self, ask: &Ask<F>) {
+        client::promote::<F>(ask);
+    }
+
+    #[inline(always)]
+    fn affinity(&self, stage: Stage, key: &F::AffinityKey) -> Option<Affinity> {
+        // SAFETY: as for `flow`.
+        unsafe { F::affinity(stage).get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn remember_affinity(&self, stage: Stage, key: &F::AffinityKey, affinity: &Affinity) {
+        // As for `remember_flow`: the client's next connection is decided anew, the same way.
+        let _ = F::affinity(stage).insert(key, affinity, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn replace_affinity(&self, stage: Stage, key: &F::AffinityKey, before: &Affinity, next: &Affinity) -> bool {
+        let Some(known) = F::affinity(stage).get_ptr_mut(key) else {
+            return false;
+        };
+        let (old, new) = ([before.backend, before.generation], [next.backend, next.generation]);
+        if !claim::compare_and_swap(known.cast(), old, new) {
+            return false;
+        }
+        // SAFETY: elements of an LRU map live as long as the map; one that another key was given meanwhile gets times
+        // that are nearly its own.
+        unsafe {
+            (&raw mut (*known).since_seconds).write_volatile(next.since_seconds);
+            (&raw mut (*known).last_used_seconds).write_volatile(next.last_used_seconds);
+            (&raw mut (*known).expiries).write_volatile(next.expiries);
+            (&raw mut (*known).flags).write_volatile(next.flags);
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn touch_affinity(&self, stage: Stage, key: &F::AffinityKey, now_seconds: u32) {
+        if let Some(known) = F::affinity(stage).get_ptr_mut(key) {
+            // SAFETY: as in `replace_affinity`.
+            unsafe { (&raw mut (*known).last_used_seconds).write_volatile(now_seconds) };
+        }
+    }
+
+    #[inline(always)]
+    fn take_new_affinity(&self, key: &F::AffinityKey) -> bool {
+        F::affinity(Stage::New).remove(key).is_ok()
     }
 
     #[inline(always)]
@@ -145,6 +270,19 @@ impl FamilyMaps for V4 {
     }
 
     #[inline(always)]
+    fn affinity(stage: Stage) -> &'static LruHashMap<Self::AffinityKey, Affinity, 1> {
+        match stage {
+            Stage::New => &maps::NEW_AFFINITY4,
+            Stage::Established => &maps::AFFINITY4,
+        }
+    }
+
+    #[inline(always)]
+    fn asked() -> &'static client::Asked<Self> {
+        &maps::ASKED4
+    }
+
+    #[inline(always)]
     fn replies(stage: Stage) -> &'static LruHashMap<Self::FlowKey, Self::Reply, 1> {
         match stage {
             Stage::New => &maps::NEW_REPLIES4,
@@ -180,6 +318,19 @@ impl FamilyMaps for V6 {
             Stage::New => &maps::NEW_FLOWS6,
             Stage::Established => &maps::FLOWS6,
         }
+    }
+
+    #[inline(always)]
+    fn affinity(stage: Stage) -> &'static LruHashMap<Self::AffinityKey, Affinity, 1> {
+        match stage {
+            Stage::New => &maps::NEW_AFFINITY6,
+            Stage::Established => &maps::AFFINITY6,
+        }
+    }
+
+    #[inline(always)]
+    fn asked() -> &'static client::Asked<Self> {
+        &maps::ASKED6
     }
 
     #[inline(always)]

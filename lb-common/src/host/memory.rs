@@ -5,7 +5,7 @@ use std::{collections::HashMap, vec::Vec};
 
 use crate::{
     family::{Family, V4, V6},
-    layout::{Backend, Config, Flow, Frontend},
+    layout::{Affinity, Backend, BreakEvent, Config, Flow, Frontend, GHOSTS_PER_SET, Ghost, SiblingKey},
     packet::{FamilyTables, Stage, Tables},
 };
 
@@ -22,6 +22,8 @@ pub struct FamilyMemory<F: Family> {
     pub next_hops: HashMap<u32, F::NextHop>,
     /// `NEW_FLOWS`, `FLOWS`.
     pub flows: [RefCell<HashMap<F::FlowKey, Flow>>; 2],
+    /// `NEW_AFFINITY`, `AFFINITY`.
+    pub affinity: [RefCell<HashMap<F::AffinityKey, Affinity>>; 2],
     /// `NEW_REPLIES`, `REPLIES`.
     pub replies: [RefCell<HashMap<F::FlowKey, F::Reply>>; 2],
 }
@@ -34,6 +36,7 @@ impl<F: Family> Default for FamilyMemory<F> {
             peers: HashMap::new(),
             next_hops: HashMap::new(),
             flows: Default::default(),
+            affinity: Default::default(),
             replies: Default::default(),
         }
     }
@@ -48,12 +51,27 @@ pub struct Memory {
     pub slots: Vec<u32>,
     /// `BACKENDS`.
     pub backends: Vec<Backend>,
+    /// `SIBLINGS`.
+    pub siblings: HashMap<SiblingKey, u32>,
+    /// `GHOSTS`.
+    pub ghosts: RefCell<Vec<[Ghost; GHOSTS_PER_SET as usize]>>,
+    /// What went into `BREAKS` and `BREAK_EVENTS`.
+    pub breaks: RefCell<Vec<BreakEvent>>,
     /// What the clock shows, in seconds.
     pub now_seconds: u32,
     /// IPv4.
     pub v4: FamilyMemory<V4>,
     /// IPv6.
     pub v6: FamilyMemory<V6>,
+}
+
+impl Memory {
+    /// Nothing, with room for so many sets of ghosts.
+    pub fn with_ghosts(sets: u32) -> Self {
+        let config = Config { ghost_sets: sets, ..Config::default() };
+        let ghosts = RefCell::new(std::vec![Default::default(); sets as usize]);
+        Self { config, ghosts, ..Self::default() }
+    }
 }
 
 /// The half of [`Memory`] that belongs to a family.
@@ -87,6 +105,25 @@ impl Tables for Memory {
         self.backends.get(id as usize).copied()
     }
 
+    fn sibling(&self, key: &SiblingKey) -> Option<u32> {
+        self.siblings.get(key).copied()
+    }
+
+    fn ghost(&self, set: u32, way: u32) -> Option<Ghost> {
+        self.ghosts.borrow().get(set as usize)?.get(way as usize).copied()
+    }
+
+    fn set_ghost(&self, set: u32, way: u32, ghost: &Ghost) {
+        let mut ghosts = self.ghosts.borrow_mut();
+        if let Some(place) = ghosts.get_mut(set as usize).and_then(|set| set.get_mut(way as usize)) {
+            *place = *ghost;
+        }
+    }
+
+    fn report_break(&self, event: &BreakEvent) {
+        self.breaks.borrow_mut().push(*event);
+    }
+
     fn now_seconds(&self) -> u32 {
         self.now_seconds
     }
@@ -118,6 +155,31 @@ where
 
     fn remember_flow(&self, stage: Stage, key: &F::FlowKey, flow: &Flow) {
         self.of().flows[stage as usize].borrow_mut().insert(*key, *flow);
+    }
+
+    fn affinity(&self, stage: Stage, key: &F::AffinityKey) -> Option<Affinity> {
+        self.of().affinity[stage as usize].borrow().get(key).copied()
+    }
+
+    fn remember_affinity(&self, stage: Stage, key: &F::AffinityKey, affinity: &Affinity) {
+        self.of().affinity[stage as usize].borrow_mut().insert(*key, *affinity);
+    }
+
+    fn replace_affinity(&self, stage: Stage, key: &F::AffinityKey, before: &Affinity, next: &Affinity) -> bool {
+        let mut held = self.of().affinity[stage as usize].borrow_mut();
+        let known =
+            held.get_mut(key).filter(|known| (known.backend, known.generation) == (before.backend, before.generation));
+        known.map(|known| *known = *next).is_some()
+    }
+
+    fn touch_affinity(&self, stage: Stage, key: &F::AffinityKey, now_seconds: u32) {
+        if let Some(known) = self.of().affinity[stage as usize].borrow_mut().get_mut(key) {
+            known.last_used_seconds = now_seconds;
+        }
+    }
+
+    fn take_new_affinity(&self, key: &F::AffinityKey) -> bool {
+        self.of().affinity[Stage::New as usize].borrow_mut().remove(key).is_some()
     }
 
     fn reply(&self, stage: Stage, key: &F::FlowKey) -> Option<F::Reply> {
