@@ -16,7 +16,7 @@ use lb_userspace::dataplane::{Loaded, Pod, Sizes, load_object};
 use crate::{
     install::install,
     report::{Floors, Measured},
-    rows::{Path, Row},
+    rows::{CLIENTS, Path, Row},
     world::{DEVICE, Shot, introduction, memory, shot},
 };
 
@@ -76,9 +76,12 @@ impl Rig {
         let program = match row.path {
             Path::NotOurs => Program::Xdp("bench_ingress_bare"),
             Path::Reply => Program::Classifier("bench_egress"),
-            Path::FlowLocal | Path::FlowRemote | Path::NewFlow | Path::SynFlood | Path::Decapsulate => {
-                Program::Xdp("bench_ingress")
-            }
+            Path::FlowLocal
+            | Path::FlowRemote
+            | Path::NewFlow
+            | Path::HeldClient
+            | Path::SynFlood
+            | Path::Decapsulate => Program::Xdp("bench_ingress"),
         };
         rig.aim(&shot, 1, 0);
         rig.check_against_host(row, program, &shot, memory);
@@ -103,6 +106,7 @@ impl Rig {
         });
         let sizes = Sizes {
             flows: FLOWS,
+            clients: CLIENTS,
             slots: memory.slots.len() as u32,
             backends: memory.backends.len() as u32,
             services: 16,
@@ -203,9 +207,13 @@ impl Rig {
 fn decide(row: &Row, frame: &mut Frame, memory: &Memory) -> Verdict {
     match row.path {
         Path::Reply => lb_common::restore(frame, memory),
-        Path::NotOurs | Path::FlowLocal | Path::FlowRemote | Path::NewFlow | Path::SynFlood | Path::Decapsulate => {
-            lb_common::handle(frame, memory)
-        }
+        Path::NotOurs
+        | Path::FlowLocal
+        | Path::FlowRemote
+        | Path::NewFlow
+        | Path::HeldClient
+        | Path::SynFlood
+        | Path::Decapsulate => lb_common::handle(frame, memory),
     }
 }
 

@@ -7,6 +7,8 @@ const FLOWS: [u32; 3] = [1, 1 << 16, 1 << 20];
 /// Frontends where nothing else is said, and where their number is what the row is about.
 const FEW: u32 = 10;
 const MANY: u32 = 10_000;
+/// Room for clients.
+pub(crate) const CLIENTS: u32 = 1 << 21;
 /// Backends of each Service.
 const BACKENDS: u32 = 10;
 
@@ -17,6 +19,8 @@ pub(crate) enum Path {
     FlowLocal,
     FlowRemote,
     NewFlow,
+    /// A new connection of a client that is held: only there is where affinity is.
+    HeldClient,
     SynFlood,
     Decapsulate,
     Reply,
@@ -27,6 +31,8 @@ pub(crate) enum Path {
 pub(crate) struct Row {
     pub(crate) path: Path,
     pub(crate) is_v6: bool,
+    /// Whether the Services have `sessionAffinity: ClientIP`.
+    pub(crate) has_affinity: bool,
     pub(crate) flows: u32,
     pub(crate) frontends: u32,
     pub(crate) backends: u32,
@@ -39,6 +45,7 @@ pub(crate) fn all() -> impl Iterator<Item = Row> {
         Path::FlowLocal,
         Path::FlowRemote,
         Path::NewFlow,
+        Path::HeldClient,
         Path::SynFlood,
         Path::Decapsulate,
         Path::Reply,
@@ -49,7 +56,26 @@ pub(crate) fn all() -> impl Iterator<Item = Row> {
 fn of_path(path: Path, is_v6: bool) -> impl Iterator<Item = Row> {
     let flows = FLOWS.into_iter().filter(move |flows| *flows == 1 || !matches!(path, Path::NotOurs | Path::SynFlood));
     let sizes = flows.map(|flows| (flows, FEW)).chain([(1, MANY)]);
-    sizes.map(move |(flows, frontends)| Row { path, is_v6, flows, frontends, backends: BACKENDS })
+    sizes.flat_map(move |(flows, frontends)| {
+        let affinity = with_and_without(path).iter();
+        affinity.map(move |has_affinity| Row {
+            path,
+            is_v6,
+            has_affinity: *has_affinity,
+            flows,
+            frontends,
+            backends: BACKENDS,
+        })
+    })
+}
+
+/// Whether a path is measured without affinity, with it, or both, one beside the other.
+fn with_and_without(path: Path) -> &'static [bool] {
+    match path {
+        Path::FlowLocal | Path::FlowRemote | Path::NewFlow | Path::SynFlood => &[false, true],
+        Path::HeldClient => &[true],
+        Path::NotOurs | Path::Decapsulate | Path::Reply => &[false],
+    }
 }
 
 impl Row {
@@ -59,6 +85,7 @@ impl Row {
             Path::FlowLocal => "flow-local",
             Path::FlowRemote => "flow-remote",
             Path::NewFlow => "new-flow",
+            Path::HeldClient => "held-client",
             Path::SynFlood => "syn-flood",
             Path::Decapsulate => "decap",
             Path::Reply => "reply",
@@ -69,13 +96,17 @@ impl Row {
         if self.is_v6 { "ipv6" } else { "ipv4" }
     }
 
+    pub(crate) fn affinity(&self) -> &'static str {
+        if self.has_affinity { "clientip" } else { "none" }
+    }
+
     /// What every repeat must end with.
     pub(crate) fn reason(&self) -> Reason {
         match self.path {
             Path::NotOurs => Reason::NotAFrontend,
             Path::FlowLocal => Reason::LocalFlow,
             Path::FlowRemote => Reason::RemoteFlow,
-            Path::NewFlow | Path::SynFlood => Reason::RemoteNew,
+            Path::NewFlow | Path::HeldClient | Path::SynFlood => Reason::RemoteNew,
             Path::Decapsulate => Reason::Decapsulated,
             Path::Reply => Reason::ReplyRestored,
         }

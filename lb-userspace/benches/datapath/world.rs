@@ -7,12 +7,13 @@ use lb_common::{
     family::{Address, Address4, Address6},
     host::{FrameSpec, Memory},
     layout::{
-        Backend, Config, Frontend, NextHop4, NextHop6, SLOTS_PER_CHUNK, THIS_NODE, Way, backend_state, frontend_kind,
+        Backend, Config, Frontend, NextHop4, NextHop6, SLOTS_PER_CHUNK, THIS_NODE, Way, backend_state, frontend_flags,
+        frontend_kind,
     },
     wire::{Protocol, tcp_flags},
 };
 
-use crate::rows::{Path, Row};
+use crate::rows::{CLIENTS, Path, Row};
 
 /// The loopback device, which test runs come in by.
 pub(crate) const DEVICE: u32 = 1;
@@ -38,7 +39,7 @@ pub(crate) struct Shot {
 /// The tables for a row.
 pub(crate) fn memory(row: &Row) -> Memory {
     let mut memory = Memory {
-        config: Config { mss4: 1412, mss6: 1360, tunnel_port: TUNNEL_PORT, pad: 0 },
+        config: Config { mss4: 1412, mss6: 1360, tunnel_port: TUNNEL_PORT, pad: 0, ghost_sets: CLIENTS },
         slots: vec![0; (2 * TABLE).next_multiple_of(SLOTS_PER_CHUNK) as usize],
         backends: vec![Backend::default(); 2 * row.backends as usize + 1],
         ..Memory::default()
@@ -52,8 +53,10 @@ pub(crate) fn memory(row: &Row) -> Memory {
         memory.slots[(TABLE + slot) as usize] = 1 + row.backends + slot % row.backends;
     }
     for number in 1..=row.frontends {
-        frontend(&mut memory, vip(row.is_v6, number), PORT, Protocol::TCP, &service(number));
+        frontend(&mut memory, vip(row.is_v6, number), PORT, Protocol::TCP, &service(number, row));
     }
+    // Two datagrams make a client one that is held.
+    frontend(&mut memory, vip(row.is_v6, REMOTE), PORT, Protocol::UDP, &service(REMOTE, row));
     let tunnel = Frontend { kind: frontend_kind::TUNNEL, ..Frontend::default() };
     frontend(&mut memory, node(row.is_v6, THIS_NODE), TUNNEL_PORT, Protocol::UDP, &tunnel);
     (1..=NODES).for_each(|number| way(&mut memory, row.is_v6, number));
@@ -70,6 +73,7 @@ pub(crate) fn shot(row: &Row) -> Shot {
         Path::NewFlow | Path::SynFlood => {
             (tcp((newcomer(row.is_v6), 40_000), (vip(row.is_v6, REMOTE), PORT), tcp_flags::SYN), false)
         }
+        Path::HeldClient => (tcp(client, (vip(row.is_v6, REMOTE), PORT), tcp_flags::SYN), false),
         Path::Decapsulate => return tunnelled(row, &tcp(client, (vip(row.is_v6, LOCAL), PORT), tcp_flags::ACK)),
         Path::Reply => (tcp((pod(row.is_v6, 1), PORT), client, tcp_flags::ACK), true),
     };
@@ -82,9 +86,15 @@ pub(crate) fn introduction(row: &Row) -> Option<Shot> {
         Path::NotOurs | Path::SynFlood => return None,
         Path::FlowLocal | Path::FlowRemote | Path::Decapsulate => row.path,
         Path::NewFlow => Path::FlowRemote,
+        Path::HeldClient => return Some(datagram(row)),
         Path::Reply => Path::Decapsulate,
     };
     Some(shot(&Row { path: known_by, ..*row }))
+}
+
+fn datagram(row: &Row) -> Shot {
+    let segment = FrameSpec::udp((client(row.is_v6), 40_000), (vip(row.is_v6, REMOTE), PORT), &PAYLOAD);
+    Shot { frame: segment.build(), client_offset: ethernet_and(address_offset(row.is_v6, false)) }
 }
 
 fn tcp(source: (IpAddr, u16), destination: (IpAddr, u16), flags: u8) -> FrameSpec {
@@ -119,9 +129,13 @@ fn address_offset(is_v6: bool, is_destination: bool) -> usize {
     }
 }
 
-fn service(number: u32) -> Frontend {
+fn service(number: u32, row: &Row) -> Frontend {
     Frontend {
         kind: frontend_kind::LOAD_BALANCER_IP,
+        flags: if row.has_affinity { frontend_flags::CLIENT_AFFINITY } else { 0 },
+        client_prefix: if row.is_v6 { 128 } else { 32 },
+        affinity_timeout_seconds: 10_800,
+        affinity: [0, number],
         service: number,
         table_offset: if number == REMOTE { TABLE } else { 0 },
         table_length: TABLE,
@@ -142,7 +156,7 @@ fn backend(memory: &mut Memory, is_v6: bool, id: u32, node: u32) {
         state: backend_state::ACTIVE,
         node,
         generation: 1,
-        version: if is_v6 { 6 } else { 4 },
+        service: if node == THIS_NODE { LOCAL } else { REMOTE },
     };
     if node == THIS_NODE {
         match SocketAddr::new(address, PORT) {

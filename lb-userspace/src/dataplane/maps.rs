@@ -3,7 +3,10 @@
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use lb_common::{
     Family, Reason, V4, V6,
-    layout::{Backend, Config, Flow, Frontend, Name, NameKey},
+    layout::{
+        Affinity, Backend, BreakCounts, BreakRate, Config, Flow, Frontend, GHOSTS_PER_SET, Ghost, Name, NameKey,
+        SiblingKey,
+    },
 };
 
 use super::{Error, Pins, Pod, Slots};
@@ -20,6 +23,14 @@ pub struct Maps {
     pub backends: Array<MapData, Pod<Backend>>,
     /// Names by kind and id.
     pub names: HashMap<MapData, Pod<NameKey>, Pod<Name>>,
+    /// For a Service port and another port's backend, its own on the same Pod.
+    pub siblings: HashMap<MapData, Pod<SiblingKey>, u32>,
+    /// Shadows of held clients.
+    pub ghosts: Array<MapData, Pod<[Ghost; GHOSTS_PER_SET as usize]>>,
+    /// How often clients were given another backend, by Service port and reason, per CPU.
+    pub breaks: PerCpuArray<MapData, Pod<BreakCounts>>,
+    /// What was not told of that, per CPU.
+    pub break_rate: PerCpuArray<MapData, Pod<BreakRate>>,
     /// The IPv4 maps.
     pub v4: FamilyMaps<V4>,
     /// The IPv6 maps.
@@ -40,6 +51,10 @@ pub struct FamilyMaps<F: Family> {
     pub flows: HashMap<MapData, Pod<F::FlowKey>, Pod<Flow>>,
     /// Flows of one packet.
     pub new_flows: HashMap<MapData, Pod<F::FlowKey>, Pod<Flow>>,
+    /// Clients that are held.
+    pub affinity: HashMap<MapData, Pod<F::AffinityKey>, Pod<Affinity>>,
+    /// Clients of which one packet has been seen.
+    pub new_affinity: HashMap<MapData, Pod<F::AffinityKey>, Pod<Affinity>>,
     /// What replies must carry, connections of more than one packet.
     pub replies: HashMap<MapData, Pod<F::FlowKey>, Pod<F::Reply>>,
     /// What replies must carry, connections of one packet.
@@ -47,10 +62,23 @@ pub struct FamilyMaps<F: Family> {
 }
 
 /// Names of the maps that there is one of.
-pub const COMMON_NAMES: [&str; 5] = ["CONFIG", "COUNTERS", "SLOTS", "BACKENDS", "NAMES"];
+pub const COMMON_NAMES: [&str; 10] =
+    ["CONFIG", "COUNTERS", "SLOTS", "BACKENDS", "NAMES", "SIBLINGS", "GHOSTS", "BREAKS", "BREAK_RATE", BREAK_EVENTS];
+/// The ring buffer of breaks, which the agent alone opens: it has one reader.
+pub const BREAK_EVENTS: &str = "BREAK_EVENTS";
 /// Names, without the family's digit, of the maps that there are two of.
-pub const FAMILY_NAMES: [&str; 8] =
-    ["FRONTENDS", "LOCALS", "PEERS", "NEXT_HOPS", "FLOWS", "NEW_FLOWS", "REPLIES", "NEW_REPLIES"];
+pub const FAMILY_NAMES: [&str; 10] = [
+    "FRONTENDS",
+    "LOCALS",
+    "PEERS",
+    "NEXT_HOPS",
+    "FLOWS",
+    "NEW_FLOWS",
+    "AFFINITY",
+    "NEW_AFFINITY",
+    "REPLIES",
+    "NEW_REPLIES",
+];
 
 /// The names of all maps.
 pub fn names() -> impl Iterator<Item = String> {
@@ -89,6 +117,10 @@ impl Maps {
             slots: Slots::map(source("SLOTS")?)?,
             backends: typed("BACKENDS", &mut source)?,
             names: typed("NAMES", &mut source)?,
+            siblings: typed("SIBLINGS", &mut source)?,
+            ghosts: typed("GHOSTS", &mut source)?,
+            breaks: typed("BREAKS", &mut source)?,
+            break_rate: typed("BREAK_RATE", &mut source)?,
             v4: FamilyMaps::from_source(4, &mut source)?,
             v6: FamilyMaps::from_source(6, &mut source)?,
         })
@@ -105,6 +137,8 @@ impl<F: Family> FamilyMaps<F> {
             next_hops: typed(&name("NEXT_HOPS"), source)?,
             flows: typed(&name("FLOWS"), source)?,
             new_flows: typed(&name("NEW_FLOWS"), source)?,
+            affinity: typed(&name("AFFINITY"), source)?,
+            new_affinity: typed(&name("NEW_AFFINITY"), source)?,
             replies: typed(&name("REPLIES"), source)?,
             new_replies: typed(&name("NEW_REPLIES"), source)?,
         })

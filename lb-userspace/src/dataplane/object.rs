@@ -2,7 +2,7 @@
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::MapInfo,
+    maps::{MapData, MapInfo, RingBuf},
     programs::{Program, SchedClassifier, Xdp},
 };
 use lb_common::layout::{MAX_BACKEND_ID, SLOTS_PER_CHUNK};
@@ -20,6 +20,11 @@ const FLOWS_PER_NEW_FLOW: u32 = 8;
 /// Elements of an LRU map that the kernel may hold back per CPU, twice (kernel/bpf/bpf_lru_list.c: LOCAL_FREE_TARGET).
 const LRU_RESERVE_PER_CPU: u32 = 256;
 
+/// Bytes of breaks that wait for the agent, some 18,000 of them.
+const BREAK_EVENT_BYTES: u32 = 1 << 20;
+/// Pairs of backends on one Pod, for each backend: a Service of five ports needs four.
+const SIBLINGS_PER_BACKEND: u32 = 4;
+
 /// This node's own end of the tunnel is found among the frontends; while its address changes, there are two.
 const TUNNEL_ENDS: u32 = 2;
 
@@ -28,6 +33,8 @@ const TUNNEL_ENDS: u32 = 2;
 pub struct Sizes {
     /// Flows of each address family; the one unused for longest is forgotten.
     pub flows: u32,
+    /// Clients that are held, of each address family; the one unused for longest is forgotten.
+    pub clients: u32,
     /// Slots of all lookup tables together; a Service that finds no room keeps the table that it had.
     pub slots: u32,
     /// Backends; a Service that finds no room keeps those that it had.
@@ -42,11 +49,24 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { flows: 524_288, slots: 16_777_216, backends: 65_536, services: 16_384, frontends: 65_536, nodes: 8_192 }
+        Self {
+            flows: 524_288,
+            clients: 524_288,
+            slots: 16_777_216,
+            backends: 65_536,
+            services: 16_384,
+            frontends: 65_536,
+            nodes: 8_192,
+        }
     }
 }
 
 impl Sizes {
+    /// Pairs of backends on one Pod.
+    pub fn siblings(&self) -> u32 {
+        self.backends.saturating_mul(SIBLINGS_PER_BACKEND)
+    }
+
     /// How many elements the map with this name has.
     fn elements(&self, name: &str) -> u32 {
         let reserve = u32::try_from(aya::util::nr_cpus().unwrap_or(1)).unwrap_or(1).saturating_mul(LRU_RESERVE_PER_CPU);
@@ -59,6 +79,13 @@ impl Sizes {
             "NAMES" => self.services.saturating_add(self.backends).saturating_add(self.nodes),
             "FLOWS" | "REPLIES" => self.flows.saturating_add(reserve),
             "NEW_FLOWS" | "NEW_REPLIES" => (self.flows / FLOWS_PER_NEW_FLOW).saturating_add(reserve),
+            "AFFINITY" => self.clients.saturating_add(reserve),
+            "NEW_AFFINITY" => (self.clients / FLOWS_PER_NEW_FLOW).saturating_add(reserve),
+            // Four ghosts in each, for the clients of both families: twice as many as there can be clients.
+            "GHOSTS" => self.clients,
+            "SIBLINGS" => self.siblings(),
+            "BREAKS" => self.services,
+            maps::BREAK_EVENTS => BREAK_EVENT_BYTES,
             "COUNTERS" => lb_common::Reason::COUNT as u32,
             _ => 1,
         }
@@ -155,6 +182,16 @@ impl Loaded {
             program.load().map_err(program_error)?;
         }
         Ok(program)
+    }
+
+    /// The ring buffer of breaks. It can be taken once.
+    ///
+    /// # Errors
+    /// When it was taken, or the kernel refuses.
+    pub fn take_break_events(&mut self) -> Result<RingBuf<MapData>, Error> {
+        let name = maps::BREAK_EVENTS;
+        let map = self.ebpf.take_map(name).ok_or(Error::Layout { name: name.to_owned() })?;
+        RingBuf::try_from(map).map_err(|source| Error::map(name, source))
     }
 
     /// The whole object, for what is in it beside the datapath: the log, a bench's own maps.

@@ -12,10 +12,10 @@ use lb_common::{
 
 use super::{Error, FamilyMaps, Maps, names, write::socket_address};
 use crate::{
-    model::{Family, FrontendKind, NodeAddresses, Protocol, ServicePortName},
+    model::{AffinityExpiry, AffinityKey, Family, FrontendKind, NodeAddresses, Protocol, ServicePortName},
     plan::{
-        Applied, AppliedBackend, AppliedNode, AppliedTable, BackendRecord, Extent, FrontendKey, FrontendValue,
-        RecordState,
+        Applied, AppliedBackend, AppliedNode, AppliedTable, BackendRecord, Extent, FrontendAffinity, FrontendKey,
+        FrontendValue, RecordState,
     },
 };
 
@@ -28,6 +28,10 @@ pub fn read(maps: &Maps, now_seconds: u64) -> Result<Applied, Error> {
     read_names(maps, &mut applied)?;
     read_backends(maps, now_seconds, &mut applied)?;
     read_nodes(maps, &mut applied);
+    for entry in maps.siblings.iter() {
+        let (key, id) = entry.map_err(|source| Error::map("SIBLINGS", source))?;
+        applied.siblings.insert((key.0.service, key.0.backend), id);
+    }
     read_family(maps, &maps.v4, &mut applied, |key: &FrontendKey4| {
         (IpAddr::V4(key.address.into()), key.port, key.protocol)
     })?;
@@ -85,16 +89,19 @@ fn read_backends(maps: &Maps, now_seconds: u64, applied: &mut Applied) -> Result
 
 /// None for an id that was never given away.
 fn record(backend: &Backend) -> Option<BackendRecord> {
-    if backend.version == 0 {
+    if backend.generation == 0 {
         return None;
     }
     Some(BackendRecord {
+        service: backend.service,
         address: socket_address(backend),
         protocol: protocol(backend.protocol)?,
         node: backend.node,
         state: match backend.state {
             backend_state::ACTIVE => RecordState::Active,
             backend_state::DRAINING => RecordState::Draining,
+            backend_state::NOT_READY => RecordState::NotReady,
+            backend_state::EXCLUDED => RecordState::Excluded,
             _ => RecordState::Gone,
         },
         generation: backend.generation,
@@ -155,9 +162,19 @@ fn frontend_value(frontend: &Frontend) -> Option<FrontendValue> {
     Some(FrontendValue {
         service: frontend.service,
         kind,
-        client_affinity: frontend.flags & frontend_flags::CLIENT_AFFINITY != 0,
-        affinity_timeout_seconds: frontend.affinity_timeout_seconds,
+        affinity: frontend_affinity(frontend),
         extent: (extent.length != 0).then_some(extent),
+    })
+}
+
+/// Whether the clients of a frontend stay where they are, and how.
+pub fn frontend_affinity(frontend: &Frontend) -> Option<FrontendAffinity> {
+    let has = |flag| frontend.flags & flag != 0;
+    has(frontend_flags::CLIENT_AFFINITY).then(|| FrontendAffinity {
+        timeout_seconds: frontend.affinity_timeout_seconds,
+        client_prefix: frontend.client_prefix,
+        key: if has(frontend_flags::SERVICE_KEY) { AffinityKey::Service } else { AffinityKey::Port },
+        expiry: if has(frontend_flags::STABLE_EXPIRY) { AffinityExpiry::Stable } else { AffinityExpiry::Real },
     })
 }
 

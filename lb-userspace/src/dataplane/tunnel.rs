@@ -20,12 +20,14 @@ use crate::{
 pub(super) const TUNNEL_END: Frontend = Frontend {
     kind: frontend_kind::TUNNEL,
     flags: 0,
+    client_prefix: 0,
     pad: 0,
     service: 0,
     service_hash: 0,
     table_offset: 0,
     table_length: 0,
     affinity_timeout_seconds: 0,
+    affinity: [0; 2],
 };
 
 /// Sets what both programs must know of the node: the tunnel's port, and how large a segment fits through the tunnel.
@@ -39,7 +41,7 @@ pub fn configure(maps: &mut Maps, uplink_mtu: u32, tunnel_port: u16) -> Result<(
     let lower = |found: u16, before: u16| if before == 0 { found } else { found.min(before) };
     let mss4 = lower(largest_mss::<V4>(uplink_mtu), before.mss4);
     let mss6 = lower(largest_mss::<V6>(uplink_mtu), before.mss6);
-    set_config(maps, before, Config { mss4, mss6, tunnel_port, pad: 0 })
+    set_config(maps, before, Config { mss4, mss6, tunnel_port, pad: 0, ghost_sets: maps.ghosts.len() })
 }
 
 /// Sets how large a segment fits through the tunnel, where its ways carry so much in one packet, in bytes of layer 3.

@@ -2,14 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use aya::maps::MapError;
+use aya::maps::{MapError, PerCpuValues};
 use lb_common::{
     Family, V4, V6,
     family::{Address, Address4, Address6},
     hash,
     layout::{
-        Backend, Frontend, MAX_BACKEND_ID, NameKey, NextHop4, NextHop6, THIS_NODE, backend_state, frontend_flags,
-        frontend_kind, name_kind,
+        Backend, BreakCounts, Frontend, MAX_BACKEND_ID, NameKey, NextHop4, NextHop6, SiblingKey, THIS_NODE,
+        backend_state, frontend_flags, frontend_kind, name_kind,
     },
     wire,
 };
@@ -19,8 +19,8 @@ use super::{
     tunnel::{TUNNEL_END, set_hop},
 };
 use crate::{
-    model::{FrontendKind, NodeAddresses, Protocol},
-    plan::{Applied, BackendRecord, FrontendValue, Limits, RecordState, Write},
+    model::{AffinityExpiry, AffinityKey, FrontendKind, NodeAddresses, Protocol, ServicePortName},
+    plan::{Applied, BackendRecord, FrontendAffinity, FrontendValue, Limits, RecordState, Write},
 };
 
 /// Carries out one write. `applied` is what is programmed before it.
@@ -31,6 +31,8 @@ pub fn write(maps: &mut Maps, write: &Write, applied: &Applied, tunnel_port: u16
     match write {
         Write::NameService { id, name } => {
             let name = names::service(&name.namespace, &name.name, &name.port, name.protocol);
+            // The one that had the id before may have counted there.
+            reset_breaks(maps, *id)?;
             set_name(maps, name_kind::SERVICE, *id, name)
         }
         Write::NameBackend { id, identity, node_name } => {
@@ -46,6 +48,14 @@ pub fn write(maps: &mut Maps, write: &Write, applied: &Applied, tunnel_port: u16
             IpAddr::V4(ip) => insert("LOCALS4", &mut maps.v4.locals, key::<V4>(ip, address.port(), *protocol), *id),
             IpAddr::V6(ip) => insert("LOCALS6", &mut maps.v6.locals, key::<V6>(ip, address.port(), *protocol), *id),
         },
+        Write::Sibling { service, backend, id } => {
+            let key = SiblingKey { service: *service, backend: *backend };
+            insert("SIBLINGS", &mut maps.siblings, Pod(key), *id)
+        }
+        Write::RemoveSibling { service, backend } => {
+            let key = SiblingKey { service: *service, backend: *backend };
+            remove("SIBLINGS", &mut maps.siblings, &Pod(key))
+        }
         Write::Table { extent, slots, .. } => maps.slots.write(extent.offset, slots).ok_or_else(|| Error::OutOfRange {
             name: "SLOTS",
             what: format!("a table of {} slots at {}", slots.len(), extent.offset),
@@ -138,28 +148,27 @@ fn set_backend(maps: &mut Maps, id: u32, record: &BackendRecord) -> Result<(), E
     if id > MAX_BACKEND_ID {
         return Err(Error::OutOfRange { name: "BACKENDS", what: format!("backend {id}") });
     }
-    let (address, version) = match record.address.ip() {
-        IpAddr::V4(ip) => (Address4::from(ip).to_words(), 4),
-        IpAddr::V6(ip) => (Address6::from(ip).to_words(), 6),
-    };
     let backend = Backend {
-        address,
+        address: words(record.address.ip()),
         port: record.address.port(),
         protocol: protocol(record.protocol).0 as u8,
         state: match record.state {
             RecordState::Active => backend_state::ACTIVE,
             RecordState::Draining => backend_state::DRAINING,
+            RecordState::NotReady => backend_state::NOT_READY,
+            RecordState::Excluded => backend_state::EXCLUDED,
             RecordState::Gone => backend_state::GONE,
         },
         node: record.node,
         generation: record.generation,
-        version,
+        service: record.service,
     };
     maps.backends.set(id, Pod(backend), 0).map_err(|source| Error::map("BACKENDS", source))
 }
 
 fn frontend(value: &FrontendValue, applied: &Applied) -> Frontend {
     let service = applied.services.get(&value.service);
+    let affinity = value.affinity;
     Frontend {
         kind: match value.kind {
             FrontendKind::LoadBalancerIp => frontend_kind::LOAD_BALANCER_IP,
@@ -167,13 +176,29 @@ fn frontend(value: &FrontendValue, applied: &Applied) -> Frontend {
             FrontendKind::NodePort => frontend_kind::NODE_PORT,
             FrontendKind::ClusterIp => frontend_kind::CLUSTER_IP,
         },
-        flags: if value.client_affinity { frontend_flags::CLIENT_AFFINITY } else { 0 },
+        flags: affinity.map_or(0, flags),
+        client_prefix: affinity.map_or(0, |affinity| affinity.client_prefix),
         pad: 0,
         service: value.service,
         service_hash: service.map_or(0, |name| hash::service(&name.namespace, &name.name)),
         table_offset: value.extent.map_or(0, |extent| extent.offset),
         table_length: value.extent.map_or(0, |extent| extent.length),
-        affinity_timeout_seconds: value.affinity_timeout_seconds,
+        affinity_timeout_seconds: affinity.map_or(0, |affinity| affinity.timeout_seconds),
+        affinity: affinity.zip(service).map_or([0; 2], |(affinity, name)| held_for(name, affinity.key)),
+    }
+}
+
+fn flags(affinity: FrontendAffinity) -> u8 {
+    let stable = if affinity.expiry == AffinityExpiry::Stable { frontend_flags::STABLE_EXPIRY } else { 0 };
+    let service = if affinity.key == AffinityKey::Service { frontend_flags::SERVICE_KEY } else { 0 };
+    frontend_flags::CLIENT_AFFINITY | stable | service
+}
+
+/// What the clients of a Service port are held for, as `Frontend::affinity`.
+pub fn held_for(name: &ServicePortName, key: AffinityKey) -> [u32; 2] {
+    match key {
+        AffinityKey::Port => hash::affinity(&name.to_string()),
+        AffinityKey::Service => hash::affinity(&format!("{}/{}", name.namespace, name.name)),
     }
 }
 
@@ -218,19 +243,36 @@ pub(super) fn remove<K: aya::Pod, V: aya::Pod>(
     }
 }
 
+fn reset_breaks(maps: &mut Maps, service: u32) -> Result<(), Error> {
+    let map_error = |source| Error::map("BREAKS", source);
+    let cpus = aya::util::nr_cpus().map_err(|(_, source)| map_error(MapError::IoError(source)))?;
+    let zeros = vec![Pod(BreakCounts::default()); cpus];
+    let zeros = PerCpuValues::try_from(zeros).map_err(|source| map_error(MapError::IoError(source)))?;
+    maps.breaks.set(service, zeros, 0).map_err(map_error)
+}
+
+/// An address in the form that has room for either family.
+pub fn words(ip: IpAddr) -> [u32; 4] {
+    match ip {
+        IpAddr::V4(ip) => Address4::from(ip).to_words(),
+        IpAddr::V6(ip) => Address6::from(ip).to_words(),
+    }
+}
+
+/// The inverse of [`words`].
+pub fn ip_of(words: [u32; 4]) -> IpAddr {
+    IpAddr::V6(Address6::from_words(words).into()).to_canonical()
+}
+
 /// Where a backend listens, from its record.
 pub(super) fn socket_address(backend: &Backend) -> SocketAddr {
-    let ip = match backend.version {
-        6 => IpAddr::V6(Address6::from_words(backend.address).into()),
-        _ => IpAddr::V4(Address4::from_words(backend.address).into()),
-    };
-    SocketAddr::new(ip, backend.port)
+    SocketAddr::new(ip_of(backend.address), backend.port)
 }
 
 impl From<&Sizes> for Limits {
     fn from(sizes: &Sizes) -> Self {
         // Flows come and go without a plan.
-        let Sizes { flows: _, slots, backends, services, frontends, nodes } = *sizes;
-        Self { slots, backends, services, frontends, nodes }
+        let Sizes { flows: _, clients: _, slots, backends, services, frontends, nodes } = *sizes;
+        Self { slots, backends, services, frontends, siblings: sizes.siblings(), nodes }
     }
 }

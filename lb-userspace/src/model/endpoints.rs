@@ -139,14 +139,20 @@ fn candidate(
     }
     let address = SocketAddr::new(address, port);
     let ready = condition(endpoint, |c| c.ready, true);
-    let fallback = condition(endpoint, |c| c.serving, true) && condition(endpoint, |c| c.terminating, false);
+    let terminating = condition(endpoint, |c| c.terminating, false);
+    let fallback = condition(endpoint, |c| c.serving, true) && terminating;
     Some(Candidate {
         backend: Backend {
             identity: identity(endpoint, &name.namespace, address),
             address,
             protocol: name.protocol,
             node: endpoint.node_name.clone(),
-            state: BackendState::Draining,
+            // Until the pool says otherwise.
+            state: match (terminating, ready) {
+                (true, _) => BackendState::Draining,
+                (false, false) => BackendState::NotReady,
+                (false, true) => BackendState::Excluded,
+            },
         },
         ready,
         fallback,

@@ -4,6 +4,7 @@
 //! 1.36; where a rule has a number (A.1 to A.4), the tests of `model::tests` name it. This module
 //! depends on `source` for its input and never on `plan`, the kernel, time or the network.
 
+pub mod affinity;
 mod endpoints;
 mod frontends;
 pub mod maglev;
@@ -18,8 +19,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::source::{Problem, Snapshot};
 
 pub use types::{
-    Affinity, Backend, BackendState, Desired, Family, Frontend, FrontendKind, NodeAddresses, Options, Pools, Protocol,
-    ServicePort, ServicePortName, TrafficPolicy,
+    Affinity, AffinityExpiry, AffinityKey, Backend, BackendState, ClientAffinity, Desired, Family, Frontend,
+    FrontendKind, NodeAddresses, Options, Pools, Protocol, ServicePort, ServicePortName, TrafficPolicy,
 };
 
 /// Everything that should be programmed on this node, and what is wrong with the objects.

@@ -8,13 +8,11 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use super::frontends::{Claim, addresses};
 use super::nodes::Nodes;
-use super::types::{Affinity, Protocol, ServicePort, ServicePortName, TrafficPolicy};
-use super::{ObjectName, endpoints};
+use super::types::{Protocol, ServicePort, ServicePortName, TrafficPolicy};
+use super::{ObjectName, affinity, endpoints};
 use crate::source::{Problem, Sourced};
 
 const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
-/// `timeoutSeconds` where none is given, as the API server fills it in.
-const DEFAULT_TIMEOUT_SECONDS: u32 = 10_800;
 
 pub(super) fn name(service: &Service) -> ObjectName<'_> {
     let meta = &service.metadata;
@@ -49,6 +47,7 @@ pub(super) fn add<'a>(
         return;
     };
     let (namespace, own_name) = name(&sourced.object);
+    let affinity = affinity::of(sourced, spec, problems);
     let with_load_balancer = source_ranges_allow_all(sourced, spec, problems);
     for (index, port) in spec.ports.iter().flatten().enumerate() {
         let Some(protocol) = Protocol::from_kubernetes(port.protocol.as_deref()) else {
@@ -71,7 +70,7 @@ pub(super) fn add<'a>(
         }));
         services.insert(
             service_port_name,
-            ServicePort { affinity: affinity(spec), external_policy, frontends: Vec::new(), backends, pools },
+            ServicePort { affinity, external_policy, frontends: Vec::new(), backends, pools },
         );
     }
 }
@@ -81,19 +80,6 @@ fn external_policy(spec: &ServiceSpec) -> TrafficPolicy {
         Some("Local") => TrafficPolicy::Local,
         _ => TrafficPolicy::Cluster,
     }
-}
-
-fn affinity(spec: &ServiceSpec) -> Affinity {
-    if spec.session_affinity.as_deref() != Some("ClientIP") {
-        return Affinity::None;
-    }
-    let client_ip = spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref());
-    let timeout = client_ip.and_then(|c| c.timeout_seconds);
-    let timeout_seconds = timeout
-        .and_then(|t| u32::try_from(t).ok())
-        .filter(|t| (1..=86_400).contains(t))
-        .unwrap_or(DEFAULT_TIMEOUT_SECONDS);
-    Affinity::ClientIp { timeout_seconds }
 }
 
 /// Whether everybody may use the load-balancer addresses. Ranges that keep somebody out are not

@@ -54,7 +54,7 @@ fn run(manifests: &str) -> (Desired, Vec<String>) {
     run_alone(&format!("{NODES}{manifests}"), &options())
 }
 
-/// One line a Service port: its frontends, its pools, and those that drain.
+/// One line a Service port: its frontends, its pools, and the backends that get no new flows.
 fn lines(desired: &Desired) -> Vec<String> {
     let line = |(name, port): (&ServicePortName, &ServicePort)| {
         let frontends: Vec<String> =
@@ -64,14 +64,19 @@ fn lines(desired: &Desired) -> Vec<String> {
             let pool = port.pools.of(family).iter().map(|index| show(&port.backends[*index]));
             pool.collect::<Vec<_>>().join(" ")
         };
-        let draining: Vec<String> =
-            port.backends.iter().filter(|b| b.state == BackendState::Draining).map(show).collect();
+        let others = port.backends.iter().filter_map(|backend| match backend.state {
+            BackendState::Active => None,
+            BackendState::Draining => Some(show(backend)),
+            BackendState::NotReady => Some(format!("{}(not ready)", show(backend))),
+            BackendState::Excluded => Some(format!("{}(excluded)", show(backend))),
+        });
+        let others: Vec<String> = others.collect();
         format!(
             "{name} | {} | {} | {} | {}",
             frontends.join(", "),
             pool(Family::V4),
             pool(Family::V6),
-            draining.join(" ")
+            others.join(" ")
         )
     };
     desired.services.iter().map(line).collect()
@@ -254,7 +259,7 @@ fn one_pod_with_two_addresses() {
     check_endpoints(
         "twice",
         &slice("s", &format!("{}{}", endpoint("10.1.0.2", "n1", "a", ""), endpoint("10.1.0.1", "n1", "a", ""))),
-        "default/a=10.1.0.1:8080 |  | default/a=10.1.0.2:8080",
+        "default/a=10.1.0.1:8080 |  | default/a=10.1.0.2:8080(excluded)",
     );
 }
 
@@ -344,14 +349,14 @@ fn a4_usable_endpoints() {
     check_endpoints(
         "one ready",
         &slice("s", &format!("{ready}{terminating}{unready}{dying}")),
-        "default/a=10.1.0.1:8080 |  | default/b=10.1.0.2:8080 default/c=10.1.0.3:8080 default/d=10.1.0.4:8080",
+        "default/a=10.1.0.1:8080 |  | default/b=10.1.0.2:8080 default/c=10.1.0.3:8080(not ready) default/d=10.1.0.4:8080",
     );
     check_endpoints(
         "none ready",
         &slice("s", &format!("{terminating}{unready}{dying}")),
-        "default/b=10.1.0.2:8080 |  | default/c=10.1.0.3:8080 default/d=10.1.0.4:8080",
+        "default/b=10.1.0.2:8080 |  | default/c=10.1.0.3:8080(not ready) default/d=10.1.0.4:8080",
     );
-    check_endpoints("none usable", &slice("s", &unready), " |  | default/c=10.1.0.3:8080");
+    check_endpoints("none usable", &slice("s", &unready), " |  | default/c=10.1.0.3:8080(not ready)");
 }
 
 /// A.4: with policy Local only this node's endpoints are asked, and ready ones elsewhere do not
@@ -366,10 +371,15 @@ fn a4_local_policy() {
             "ready",
             format!("{remote}{local}{terminating}"),
             "default/b=10.1.0.2:8080",
-            "default/a=10.1.0.1:8080 default/c=10.1.0.3:8080",
+            "default/a=10.1.0.1:8080(excluded) default/c=10.1.0.3:8080",
         ),
-        ("terminating", format!("{remote}{terminating}"), "default/c=10.1.0.3:8080", "default/a=10.1.0.1:8080"),
-        ("none here", remote.clone(), "", "default/a=10.1.0.1:8080"),
+        (
+            "terminating",
+            format!("{remote}{terminating}"),
+            "default/c=10.1.0.3:8080",
+            "default/a=10.1.0.1:8080(excluded)",
+        ),
+        ("none here", remote.clone(), "", "default/a=10.1.0.1:8080(excluded)"),
     ] {
         check(
             what,
@@ -477,14 +487,60 @@ fn a6_affinity() {
     for (spec, expected) in [
         ("", Affinity::None),
         ("sessionAffinity: None", Affinity::None),
-        ("sessionAffinity: ClientIP", Affinity::ClientIp { timeout_seconds: 10_800 }),
+        ("sessionAffinity: ClientIP", Affinity::ClientIp(ClientAffinity::default())),
         (
             "sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 125}}",
-            Affinity::ClientIp { timeout_seconds: 125 },
+            Affinity::ClientIp(ClientAffinity { timeout_seconds: 125, ..ClientAffinity::default() }),
         ),
     ] {
         let (desired, _) = run(&service(spec));
         let found: Vec<Affinity> = desired.services.values().map(|port| port.affinity).collect();
         assert_eq!(found, [expected], "{spec}");
+    }
+}
+
+/// Limpet's annotations: each is checked, and a wrong one is told and its default used.
+#[test]
+fn affinity_annotations() {
+    let with = |annotations: &str, affinity: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: web, annotations: {{{annotations}}}}}, spec: {{sessionAffinity: {affinity}, externalIPs: [192.0.2.1], ports: [{{port: 80}}]}}}}"
+        )
+    };
+    let default = ClientAffinity::default();
+    let at = "Service default/web: metadata.annotations[limpet.dev/";
+    for (annotations, expected, problem) in [
+        ("limpet.dev/affinity-key: port", default, None),
+        ("limpet.dev/affinity-key: service", ClientAffinity { key: AffinityKey::Service, ..default }, None),
+        (
+            "limpet.dev/affinity-key: Pod",
+            default,
+            Some("affinity-key]: \"Pod\" is neither port nor service; port is used"),
+        ),
+        ("limpet.dev/client-prefix: '24,64'", ClientAffinity { prefix_v4: 24, prefix_v6: 64, ..default }, None),
+        (
+            "limpet.dev/client-prefix: '24'",
+            default,
+            Some(
+                "client-prefix]: \"24\" is not two lengths, of IPv4 from 1 to 32 and of IPv6 from 1 to 128, as in \"24,64\"; \"32,128\" is used",
+            ),
+        ),
+        ("limpet.dev/affinity-expiry: real", default, None),
+        ("limpet.dev/affinity-expiry: stable", ClientAffinity { expiry: AffinityExpiry::Stable, ..default }, None),
+        (
+            "limpet.dev/affinity-expiry: never",
+            default,
+            Some("affinity-expiry]: \"never\" is neither real nor stable; real is used"),
+        ),
+    ] {
+        for (affinity, expected) in [("ClientIP", Affinity::ClientIp(expected)), ("None", Affinity::None)] {
+            let (desired, problems) = run(&with(annotations, affinity));
+            let found: Vec<Affinity> = desired.services.values().map(|port| port.affinity).collect();
+            assert_eq!(found, [expected], "{annotations}");
+            assert_eq!(problems.len(), usize::from(problem.is_some()), "{annotations}: {problems:?}");
+            for (found, problem) in problems.iter().zip(problem) {
+                assert!(found.contains(&format!("{at}{problem}")), "{found}");
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What the model must know of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Desired {
 }
 
 /// One port of one Service: the unit that is balanced. Shown as `namespace/name:port/TCP`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ServicePortName {
     /// The Service's namespace.
     pub namespace: String,
@@ -49,7 +49,7 @@ impl fmt::Display for ServicePortName {
 }
 
 /// A transport protocol that is balanced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Protocol {
     /// TCP.
     #[serde(rename = "TCP")]
@@ -158,10 +158,68 @@ pub enum Affinity {
     #[default]
     None,
     /// A client stays with its backend.
-    ClientIp {
-        /// For so long after its last new connection.
-        timeout_seconds: u32,
-    },
+    ClientIp(ClientAffinity),
+}
+
+/// How clients stay: `sessionAffinityConfig.clientIP` and the annotations `limpet.dev/affinity-key`,
+/// `limpet.dev/client-prefix` and `limpet.dev/affinity-expiry`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ClientAffinity {
+    /// For so long after their last new connection.
+    pub timeout_seconds: u32,
+    /// What they stay with.
+    pub key: AffinityKey,
+    /// Leading bits of an IPv4 address that make a client, 1 to 32.
+    pub prefix_v4: u8,
+    /// Leading bits of an IPv6 address that make a client, 1 to 128.
+    pub prefix_v6: u8,
+    /// What becomes of those whose time is over.
+    pub expiry: AffinityExpiry,
+}
+
+impl Default for ClientAffinity {
+    fn default() -> Self {
+        Self {
+            timeout_seconds: 10_800,
+            key: AffinityKey::default(),
+            prefix_v4: 32,
+            prefix_v6: 128,
+            expiry: AffinityExpiry::default(),
+        }
+    }
+}
+
+impl ClientAffinity {
+    /// Leading bits of an address of this family that make a client.
+    #[must_use]
+    pub fn prefix(&self, family: Family) -> u8 {
+        match family {
+            Family::V4 => self.prefix_v4,
+            Family::V6 => self.prefix_v6,
+        }
+    }
+}
+
+/// What a client stays with: `limpet.dev/affinity-key`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AffinityKey {
+    /// A backend of the Service port; the Service's other ports are other matters.
+    #[default]
+    Port,
+    /// A Pod, with all ports of the Service.
+    Service,
+}
+
+/// What becomes of a client whose time is over: `limpet.dev/affinity-expiry`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AffinityExpiry {
+    /// It may get another backend.
+    #[default]
+    Real,
+    /// It chooses by the table as if it were new: most often the same backend.
+    Stable,
 }
 
 /// `externalTrafficPolicy`.
@@ -218,8 +276,13 @@ pub struct Backend {
 pub enum BackendState {
     /// It does.
     Active,
-    /// It keeps those that it has.
+    /// It keeps those that it has: its Pod is terminating, and others can serve.
     Draining,
+    /// It keeps those that it has: its Pod is not ready.
+    NotReady,
+    /// It keeps those that it has: its Pod is ready, but the Service's rules keep it out (policy Local and another node, a
+    /// second address of a Pod).
+    Excluded,
 }
 
 /// The addresses under which a node's tunnel is reached.

@@ -28,6 +28,8 @@ pub struct Applied {
     pub tables: BTreeMap<u32, AppliedTable>,
     /// The backends on this node by address, those that are Gone included for [`GRACE_SECONDS`].
     pub local_backends: BTreeMap<(SocketAddr, Protocol), u32>,
+    /// For a Service port and another port's backend, its own backend on the same Pod.
+    pub siblings: BTreeMap<(u32, u32), u32>,
     /// Service ids that were forgotten, with the time; not to be used for [`GRACE_SECONDS`].
     pub cooling_services: BTreeMap<u32, u64>,
     /// Node ids that were removed, with the time; not to be used for [`GRACE_SECONDS`].
@@ -128,6 +130,12 @@ impl Applied {
             }
             Write::LocalBackend { address, protocol, id } => {
                 self.local_backends.insert((*address, *protocol), *id);
+            }
+            Write::Sibling { service, backend, id } => {
+                self.siblings.insert((*service, *backend), *id);
+            }
+            Write::RemoveSibling { service, backend } => {
+                self.siblings.remove(&(*service, *backend));
             }
             Write::Table { service, family, extent, slots } => {
                 let table = AppliedTable::new(*service, *family, *extent, Arc::clone(slots));

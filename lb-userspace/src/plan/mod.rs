@@ -14,6 +14,7 @@ mod locals;
 mod planner;
 mod pools;
 mod removals;
+mod siblings;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -21,7 +22,9 @@ mod wanted;
 
 pub use applied::{Applied, AppliedBackend, AppliedNode, AppliedTable};
 pub use planner::plan;
-pub use types::{BackendRecord, Extent, FrontendKey, FrontendValue, Limits, Plan, RecordState, Write};
+pub use types::{
+    BackendRecord, Extent, FrontendAffinity, FrontendKey, FrontendValue, Limits, Plan, RecordState, Write,
+};
 
 /// Seconds for which the id of a backend, Service or node that was taken away is not given to
 /// another: a flow may remember it. For so long a backend of this node is found by its address,

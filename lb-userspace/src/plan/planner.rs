@@ -6,9 +6,9 @@ use super::applied::{Applied, AppliedTable};
 use super::extents::FreeList;
 use super::ids::Ids;
 use super::pools::{self, Choice};
-use super::types::{FrontendKey, FrontendValue, Limits, Plan, Write};
+use super::types::{FrontendAffinity, FrontendKey, FrontendValue, Limits, Plan, Write};
 use super::wanted::Wanted;
-use super::{GRACE_SECONDS, TABLE_GRACE_SECONDS, locals, removals};
+use super::{GRACE_SECONDS, TABLE_GRACE_SECONDS, locals, removals, siblings};
 use crate::model::{Affinity, Desired, Family, Frontend, NodeAddresses, ServicePort, ServicePortName};
 use crate::source::Problem;
 
@@ -41,11 +41,20 @@ pub(super) enum Full {
     Nodes,
 }
 
+/// A Service port and the ids of its backends.
+pub(super) struct Members<'a> {
+    pub(super) name: &'a ServicePortName,
+    pub(super) port: &'a ServicePort,
+    pub(super) service: u32,
+    /// In the order of the port's backends.
+    pub(super) ids: Vec<u32>,
+}
+
 pub(super) struct Planner<'a> {
     pub(super) applied: &'a Applied,
     pub(super) desired: &'a Desired,
     pub(super) now_seconds: u64,
-    limits: &'a Limits,
+    pub(super) limits: &'a Limits,
     pub(super) wanted: Wanted<'a>,
     service_ids: HashMap<&'a ServicePortName, u32>,
     free_services: Ids,
@@ -65,10 +74,12 @@ pub(super) struct Planner<'a> {
     pub(super) kept_frontends: BTreeSet<FrontendKey>,
     pub(super) kept_tables: BTreeSet<u32>,
     pub(super) kept_services: BTreeSet<u32>,
+    /// The Service ports that are as they should be, for those that share their clients.
+    pub(super) members: Vec<Members<'a>>,
     names: Vec<Write>,
     tables: Vec<Write>,
     frontends: Vec<Write>,
-    problems: BTreeSet<Problem>,
+    pub(super) problems: BTreeSet<Problem>,
     pub(super) full: BTreeSet<Full>,
 }
 
@@ -117,6 +128,7 @@ impl<'a> Planner<'a> {
             kept_frontends: BTreeSet::new(),
             kept_tables: BTreeSet::new(),
             kept_services: BTreeSet::new(),
+            members: Vec::new(),
             names: Vec::new(),
             tables: Vec::new(),
             frontends: Vec::new(),
@@ -166,10 +178,9 @@ impl<'a> Planner<'a> {
                 self.keep_service(id);
             }
             // Its backends live on, as far as they are programmed.
-            for backend in &port.backends {
-                if let Some(id) = self.wanted.id(backend) {
-                    self.wanted.keep(id);
-                }
+            let known = port.backends.iter().filter_map(|backend| self.wanted.id(id?, backend));
+            for id in known.collect::<Vec<u32>>() {
+                self.wanted.keep(id);
             }
         }
     }
@@ -185,7 +196,7 @@ impl<'a> Planner<'a> {
         if known_id.is_none() && self.free_services.left() == 0 {
             return Err(Full::Services);
         }
-        let ids: Vec<Option<u32>> = port.backends.iter().map(|b| self.wanted.id(b)).collect();
+        let ids: Vec<Option<u32>> = port.backends.iter().map(|backend| self.wanted.id(known_id?, backend)).collect();
         if !self.wanted.fit(ids.iter().filter(|id| id.is_none()).count()) {
             return Err(Full::Backends);
         }
@@ -196,7 +207,7 @@ impl<'a> Planner<'a> {
         }
         let choices = self.choose_tables(port, &ids, known_id, &frontends).ok_or(Full::Slots)?;
 
-        let id = match known_id {
+        let service = match known_id {
             Some(id) => id,
             None => {
                 let id = self.free_services.take().ok_or(Full::Services)?;
@@ -205,22 +216,24 @@ impl<'a> Planner<'a> {
             }
         };
         self.frontend_count += new;
-        self.kept_services.insert(id);
+        self.kept_services.insert(service);
         let wants = port.backends.iter().zip(ids).zip(nodes);
-        let ids: Option<Vec<u32>> = wants.map(|((backend, id), node)| self.wanted.want(backend, id, node)).collect();
+        let ids: Option<Vec<u32>> =
+            wants.map(|((backend, id), node)| self.wanted.want(service, backend, id, node)).collect();
         let ids = ids.ok_or(Full::Backends)?;
+        self.members.push(Members { name, port, service, ids: ids.clone() });
         for (family, choice) in choices {
             match choice {
                 Choice::Empty => {}
                 Choice::Keep(extent) => self.keep_table(extent.offset),
                 Choice::New(extent) => {
-                    self.tables.push(pools::table(id, port, &ids, family, extent));
+                    self.tables.push(pools::table(service, port, &ids, family, extent));
                 }
             }
         }
         for (key, frontend) in frontends {
             let choice = choices.iter().find(|(family, _)| *family == Family::of(key.address));
-            self.write_frontend(key, value(id, &frontend, port, choice.map(|(_, choice)| *choice)));
+            self.write_frontend(key, value(service, &frontend, port, choice.map(|(_, choice)| *choice)));
         }
         Ok(())
     }
@@ -324,7 +337,7 @@ impl<'a> Planner<'a> {
     }
 
     fn full_problem(&self, name: &ServicePortName, full: Full) -> Problem {
-        let Limits { slots, backends, services, frontends, nodes } = *self.limits;
+        let Limits { slots, backends, services, frontends, siblings: _, nodes } = *self.limits;
         let (what, limit, flag) = match full {
             Full::Slots => ("no room for its lookup table among the slots", slots, "--max-slots"),
             Full::Backends => ("no ids left for its backends", backends, "--max-backends"),
@@ -356,11 +369,21 @@ impl<'a> Planner<'a> {
         let own_node_renamed = self.applied.nodes.get(&0).is_some_and(|node| node.name != self.desired.node);
         let (backend_names, backends) = self.wanted.writes(own_node_renamed);
         let locals = locals::plan(&self);
-        let removals = removals::all(&self, locals.moved);
+        let siblings = siblings::plan(&mut self);
+        let removals = removals::all(&self, locals.moved, siblings.removals);
         let again_at = removals::again_at(&self, &removals);
 
         let mut writes = self.names;
-        for stage in [locals.expired, backend_names, backends, locals.writes, self.tables, self.frontends, removals] {
+        for stage in [
+            locals.expired,
+            backend_names,
+            backends,
+            locals.writes,
+            siblings.writes,
+            self.tables,
+            self.frontends,
+            removals,
+        ] {
             writes.extend(stage);
         }
         Plan { writes, problems: self.problems.into_iter().collect(), again_at }
@@ -379,15 +402,14 @@ fn claimed(desired: &Desired) -> BTreeSet<FrontendKey> {
 }
 
 fn value(service: u32, frontend: &Frontend, port: &ServicePort, choice: Option<Choice>) -> FrontendValue {
-    let timeout = match port.affinity {
+    let affinity = match port.affinity {
         Affinity::None => None,
-        Affinity::ClientIp { timeout_seconds } => Some(timeout_seconds),
+        Affinity::ClientIp(affinity) => Some(FrontendAffinity {
+            timeout_seconds: affinity.timeout_seconds,
+            client_prefix: affinity.prefix(Family::of(frontend.address)),
+            key: affinity.key,
+            expiry: affinity.expiry,
+        }),
     };
-    FrontendValue {
-        service,
-        kind: frontend.kind,
-        client_affinity: timeout.is_some(),
-        affinity_timeout_seconds: timeout.unwrap_or_default(),
-        extent: choice.and_then(Choice::extent),
-    }
+    FrontendValue { service, kind: frontend.kind, affinity, extent: choice.and_then(Choice::extent) }
 }

@@ -7,7 +7,7 @@ use super::types::{FrontendKey, RecordState, Write};
 use super::{GRACE_SECONDS, TABLE_GRACE_SECONDS};
 
 /// All removals, in their order.
-pub(super) fn all(planner: &Planner<'_>, moved_locals: Vec<Write>) -> Vec<Write> {
+pub(super) fn all(planner: &Planner<'_>, moved_locals: Vec<Write>, siblings: Vec<Write>) -> Vec<Write> {
     let applied = planner.applied;
     let complete = planner.desired.complete;
     let mut removals = Vec::new();
@@ -19,6 +19,7 @@ pub(super) fn all(planner: &Planner<'_>, moved_locals: Vec<Write>) -> Vec<Write>
         }));
     }
     removals.extend(moved_locals);
+    removals.extend(siblings);
     // A table that was replaced goes in any case: what it said is in the new one.
     removals.extend(
         applied

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::model::{BackendState, Family, FrontendKind, NodeAddresses, Protocol, ServicePortName};
+use crate::model::{
+    AffinityExpiry, AffinityKey, BackendState, Family, FrontendKind, NodeAddresses, Protocol, ServicePortName,
+};
 use crate::source::Problem;
 
 /// How much fits, as the maps were made. An id is below its limit and, but for nodes, above 0.
@@ -19,6 +21,8 @@ pub struct Limits {
     pub services: u32,
     /// Frontends of both families together (`--max-frontends`).
     pub frontends: u32,
+    /// Pairs of backends on one Pod (four for each of `--max-backends`).
+    pub siblings: u32,
     /// Size of the node array, of which element 0 is this node (`--max-nodes`).
     pub nodes: u32,
 }
@@ -90,6 +94,15 @@ pub enum Write {
         /// For each slot a backend's id, shared with [`Applied`](super::Applied).
         slots: Arc<[u32]>,
     },
+    /// A backend that is on the same Pod as one of another port of its Service.
+    Sibling {
+        /// The Service port that may ask.
+        service: u32,
+        /// The other port's backend.
+        backend: u32,
+        /// Its own backend there.
+        id: u32,
+    },
     /// A frontend, pointing at its table.
     Frontend {
         /// The address.
@@ -109,6 +122,13 @@ pub enum Write {
         port: u16,
         /// The protocol.
         protocol: Protocol,
+    },
+    /// The Service port has no backend there any longer.
+    RemoveSibling {
+        /// The Service port that asked.
+        service: u32,
+        /// The other port's backend.
+        backend: u32,
     },
     /// No backend of this node listens there any longer.
     RemoveLocalBackend {
@@ -151,6 +171,8 @@ pub enum Write {
 /// What is found under a backend's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct BackendRecord {
+    /// The Service port that it belongs to.
+    pub service: u32,
     /// Where it listens.
     pub address: SocketAddr,
     /// What it speaks.
@@ -168,8 +190,12 @@ pub struct BackendRecord {
 pub enum RecordState {
     /// New flows and old ones.
     Active,
-    /// Old flows only.
+    /// Old flows only: its Pod is terminating.
     Draining,
+    /// Old flows only: its Pod is not ready.
+    NotReady,
+    /// Old flows only: the Service's rules keep it out.
+    Excluded,
     /// None: whoever remembers the id decides again.
     Gone,
 }
@@ -179,6 +205,8 @@ impl From<BackendState> for RecordState {
         match state {
             BackendState::Active => Self::Active,
             BackendState::Draining => Self::Draining,
+            BackendState::NotReady => Self::NotReady,
+            BackendState::Excluded => Self::Excluded,
         }
     }
 }
@@ -210,10 +238,21 @@ pub struct FrontendValue {
     pub service: u32,
     /// Where the address comes from.
     pub kind: FrontendKind,
-    /// Whether clients stay where they are.
-    pub client_affinity: bool,
-    /// For how long; 0 without affinity.
-    pub affinity_timeout_seconds: u32,
+    /// Whether and how clients stay where they are.
+    pub affinity: Option<FrontendAffinity>,
     /// The table; none where no backend is usable.
     pub extent: Option<Extent>,
+}
+
+/// How the clients of a frontend stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct FrontendAffinity {
+    /// For so long after their last new connection.
+    pub timeout_seconds: u32,
+    /// Leading bits of an address of the frontend's family that make a client.
+    pub client_prefix: u8,
+    /// What they stay with.
+    pub key: AffinityKey,
+    /// What becomes of those whose time is over.
+    pub expiry: AffinityExpiry,
 }

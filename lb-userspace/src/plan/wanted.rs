@@ -1,7 +1,7 @@
 //! The backends that somebody wants, and their ids.
 //!
-//! A backend is one identity at one address, port and protocol; Service ports that list the same
-//! one share it.
+//! A backend is one identity at one address, port and protocol, for one Service port: its state is what it is for that
+//! one, so that a client can be moved exactly when its own Service may not use the Pod any more.
 
 use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
@@ -13,16 +13,17 @@ use super::ids::Ids;
 use super::types::{BackendRecord, RecordState, Write};
 use crate::model::{Backend, Protocol};
 
-/// What a backend is found by.
-type Key<'a> = (SocketAddr, Protocol, &'a str);
+/// What a backend is found by: its Service port's id, and what it is.
+type Key<'a> = (u32, SocketAddr, Protocol, &'a str);
 
-fn key(backend: &Backend) -> Key<'_> {
-    (backend.address, backend.protocol, &backend.identity)
+fn key(service: u32, backend: &Backend) -> Key<'_> {
+    (service, backend.address, backend.protocol, &backend.identity)
 }
 
 /// What is wanted of a backend.
 #[derive(Clone, Copy)]
 pub(super) struct Want<'a> {
+    pub(super) service: u32,
     pub(super) backend: &'a Backend,
     pub(super) node: u32,
     pub(super) state: RecordState,
@@ -36,8 +37,6 @@ pub(super) struct Wanted<'a> {
     known: Vec<Option<Known<'a>>>,
     /// Those of `known` that are alive. Made when it is first needed: most often it is not.
     index: OnceCell<HashMap<Key<'a>, u32>>,
-    /// Ids that were given out in this plan.
-    given: HashMap<Key<'a>, u32>,
     /// The id after the last one that was found: backends that came together lie together.
     hint: Cell<u32>,
     ids: Ids,
@@ -64,35 +63,26 @@ impl<'a> Wanted<'a> {
                 || backend.retired_at.is_some_and(|at| at.saturating_add(GRACE_SECONDS) > now_seconds)
         });
         let ids = Ids::new(1, limit, busy.map(|(id, _)| *id));
-        Self {
-            known,
-            index: OnceCell::new(),
-            given: HashMap::new(),
-            hint: Cell::new(1),
-            ids,
-            wants: Vec::new(),
-            kept: Vec::new(),
-        }
+        Self { known, index: OnceCell::new(), hint: Cell::new(1), ids, wants: Vec::new(), kept: Vec::new() }
     }
 
-    /// The id of a backend that is programmed or wanted.
-    pub(super) fn id(&self, backend: &Backend) -> Option<u32> {
+    /// The id of a backend that is programmed for this Service port.
+    pub(super) fn id(&self, service: u32, backend: &Backend) -> Option<u32> {
         let hint = self.hint.get();
-        let id = if self.is_known_as(hint, backend) {
+        let id = if self.is_known_as(hint, service, backend) {
             hint
         } else {
-            let index = self.index.get_or_init(|| index(&self.known));
-            let key = key(backend);
-            *index.get(&key).or_else(|| self.given.get(&key))?
+            *self.index.get_or_init(|| index(&self.known)).get(&key(service, backend))?
         };
         self.hint.set(id.saturating_add(1));
         Some(id)
     }
 
-    fn is_known_as(&self, id: u32, backend: &Backend) -> bool {
+    fn is_known_as(&self, id: u32, service: u32, backend: &Backend) -> bool {
         let known = self.known.get(id as usize).copied().flatten();
         known.is_some_and(|(record, name)| {
-            record.address == backend.address
+            record.service == service
+                && record.address == backend.address
                 && record.protocol == backend.protocol
                 && name == Some(backend.identity.as_str())
         })
@@ -105,27 +95,16 @@ impl<'a> Wanted<'a> {
 
     /// Wants this backend, of which the id is given if it has one; else it gets one, and there is
     /// none only where [`Self::fit`] was not asked before.
-    pub(super) fn want(&mut self, backend: &'a Backend, id: Option<u32>, node: u32) -> Option<u32> {
-        // Asked again for new ones alone: a Service port may name one backend twice.
-        let id = match id.or_else(|| self.id(backend)) {
+    pub(super) fn want(&mut self, service: u32, backend: &'a Backend, id: Option<u32>, node: u32) -> Option<u32> {
+        let id = match id {
             Some(id) => id,
-            None => {
-                let id = self.ids.take()?;
-                self.given.insert(key(backend), id);
-                id
-            }
+            None => self.ids.take()?,
         };
         let index = id as usize;
         if self.wants.len() <= index {
             self.wants.resize(index + 1, None);
         }
-        let state = RecordState::from(backend.state);
-        match &mut self.wants[index] {
-            // One Service port that gives it new flows is enough.
-            Some(want) if state == RecordState::Active => want.state = state,
-            Some(_) => {}
-            empty @ None => *empty = Some(Want { backend, node, state }),
-        }
+        self.wants[index] = Some(Want { service, backend, node, state: RecordState::from(backend.state) });
         Some(id)
     }
 
@@ -160,6 +139,7 @@ impl<'a> Wanted<'a> {
             let old = found.map(|(record, _)| record);
             let known = old.filter(|_| found.and_then(|(_, name)| name) == Some(want.backend.identity.as_str()));
             let record = BackendRecord {
+                service: want.service,
                 address: want.backend.address,
                 protocol: want.backend.protocol,
                 node: want.node,
@@ -190,7 +170,7 @@ fn index<'a>(known: &[Option<Known<'a>>]) -> HashMap<Key<'a>, u32> {
     let ids = (0_u32..).zip(known);
     let alive = ids.filter_map(|(id, known)| {
         let (record, name) = (*known)?;
-        Some(((record.address, record.protocol, name?), id))
+        Some(((record.service, record.address, record.protocol, name?), id))
     });
     alive.collect()
 }

@@ -18,7 +18,8 @@ use lb_userspace::{
 use proptest::prelude::*;
 use world::{OWN, World, desired, worlds};
 
-const SIZES: Sizes = Sizes { flows: 64, slots: 262_144, backends: 256, services: 32, frontends: 64, nodes: 8 };
+const SIZES: Sizes =
+    Sizes { flows: 64, clients: 64, slots: 262_144, backends: 256, services: 32, frontends: 64, nodes: 8 };
 const PORT: u16 = 6181;
 
 /// Brings the maps, and what is kept of them in memory, to what is desired.

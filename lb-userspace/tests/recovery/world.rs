@@ -6,8 +6,8 @@ use std::{
 };
 
 use lb_userspace::model::{
-    Affinity, Backend, BackendState, Desired, Frontend, FrontendKind, NodeAddresses, Pools, Protocol, ServicePort,
-    ServicePortName,
+    Affinity, AffinityExpiry, AffinityKey, Backend, BackendState, ClientAffinity, Desired, Frontend, FrontendKind,
+    NodeAddresses, Pools, Protocol, ServicePort, ServicePortName,
 };
 use proptest::prelude::*;
 
@@ -79,8 +79,9 @@ pub(crate) fn desired(world: &World) -> Desired {
     let mut taken = BTreeSet::new();
     let services = world.services.iter().map(|(number, spec)| {
         let protocol = if spec.is_udp { Protocol::Udp } else { Protocol::Tcp };
-        let (namespace, name) = ("default".to_owned(), format!("s{number}"));
-        let port = if *number == 0 { String::new() } else { "http".to_owned() };
+        // Two ports a Service.
+        let (namespace, name) = ("default".to_owned(), format!("s{}", number / 2));
+        let port = if number % 2 == 0 { String::new() } else { "http".to_owned() };
         (ServicePortName { namespace, name, port, protocol }, service_port(spec, protocol, &mut taken))
     });
     Desired {
@@ -91,13 +92,20 @@ pub(crate) fn desired(world: &World) -> Desired {
     }
 }
 
+/// All of it, so that all of it has to be read back.
+fn affinity(spec: &Spec) -> ClientAffinity {
+    let key = if spec.is_udp { AffinityKey::Service } else { AffinityKey::Port };
+    let expiry = if spec.pods.len() > 2 { AffinityExpiry::Stable } else { AffinityExpiry::Real };
+    ClientAffinity { timeout_seconds: 60, key, prefix_v4: 24, prefix_v6: 64, expiry }
+}
+
 fn service_port(spec: &Spec, protocol: Protocol, taken: &mut BTreeSet<(IpAddr, Protocol)>) -> ServicePort {
     let frontends = spec.frontends.iter().map(|(last, v6)| address(0, *last, *v6));
     let frontends = frontends.filter(|address| taken.insert((*address, protocol)));
     let kinds = [FrontendKind::LoadBalancerIp, FrontendKind::ExternalIp, FrontendKind::NodePort];
     let frontends = frontends.zip(kinds.into_iter().cycle());
     let mut port = ServicePort {
-        affinity: if spec.has_affinity { Affinity::ClientIp { timeout_seconds: 60 } } else { Affinity::None },
+        affinity: if spec.has_affinity { Affinity::ClientIp(affinity(spec)) } else { Affinity::None },
         frontends: frontends.map(|(address, kind)| Frontend { address, port: 80, kind }).collect(),
         ..ServicePort::default()
     };

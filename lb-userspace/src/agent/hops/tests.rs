@@ -17,7 +17,7 @@ use crate::{
     plan::AppliedNode,
 };
 
-const SIZES: Sizes = Sizes { flows: 64, slots: 1024, backends: 16, services: 8, frontends: 16, nodes: 8 };
+const SIZES: Sizes = Sizes { flows: 64, clients: 64, slots: 1024, backends: 16, services: 8, frontends: 16, nodes: 8 };
 const PORT: u16 = 6181;
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const OWN_LATER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
@@ -212,7 +212,7 @@ fn the_largest_segment_follows_the_narrowest_way() {
         let headers = (V4::TUNNEL_OVERHEAD + V4::IP_HEADER + lb_common::wire::TCP_HEADER) as u16;
         let mss4 = |maps: &Maps| maps.config.get(&0, 0).unwrap().0.mss4;
         // What an earlier agent left, for a way that is no more.
-        let left = Config { mss4: 1000 - headers, mss6: 900, tunnel_port: PORT - 1, pad: 0 };
+        let left = Config { mss4: 1000 - headers, mss6: 900, tunnel_port: PORT - 1, pad: 0, ghost_sets: 64 };
         maps.config.set(0, dataplane::Pod(left), 0).unwrap();
         dataplane::configure(&mut maps, 1500, PORT).unwrap();
         assert_eq!(mss4(&maps), 1000 - headers, "nobody knows better yet");

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Affinity, BackendState, Desired, Family};
-use crate::plan::{Applied, FrontendValue, RecordState};
+use crate::model::{Affinity, AffinityKey, Desired, Family, Pools, ServicePort, ServicePortName};
+use crate::plan::{Applied, FrontendAffinity, FrontendValue, RecordState};
 
 /// What is applied, by names: frontends with their Service and the shares of their backends.
 pub(super) fn by_names(applied: &Applied) -> BTreeMap<String, String> {
@@ -16,12 +16,9 @@ pub(super) fn by_names(applied: &Applied) -> BTreeMap<String, String> {
             pool.sort();
             pool
         });
-        let FrontendValue { service, kind, client_affinity, affinity_timeout_seconds, .. } = *value;
+        let FrontendValue { service, kind, affinity, .. } = *value;
         let name = &applied.services[&service];
-        (
-            format!("{}:{}/{}", key.address, key.port, key.protocol),
-            format!("{name} {kind:?} {client_affinity} {affinity_timeout_seconds} {pool:?}"),
-        )
+        (format!("{}:{}/{}", key.address, key.port, key.protocol), format!("{name} {kind:?} {affinity:?} {pool:?}"))
     });
     shown.collect()
 }
@@ -30,41 +27,79 @@ pub(super) fn by_names(applied: &Applied) -> BTreeMap<String, String> {
 pub(super) fn wanted_by_names(desired: &Desired) -> BTreeMap<String, String> {
     let mut shown = BTreeMap::new();
     for (name, port) in &desired.services {
-        let (affinity, timeout) = match port.affinity {
-            Affinity::None => (false, 0),
-            Affinity::ClientIp { timeout_seconds } => (true, timeout_seconds),
-        };
         for frontend in &port.frontends {
-            let pool = port.pools.of(Family::of(frontend.address)).iter().map(|i| &port.backends[*i]);
+            let family = Family::of(frontend.address);
+            let affinity = match port.affinity {
+                Affinity::None => None,
+                Affinity::ClientIp(affinity) => Some(FrontendAffinity {
+                    timeout_seconds: affinity.timeout_seconds,
+                    client_prefix: affinity.prefix(family),
+                    key: affinity.key,
+                    expiry: affinity.expiry,
+                }),
+            };
+            let pool = port.pools.of(family).iter().map(|i| &port.backends[*i]);
             let mut pool: Vec<String> = pool.map(|b| format!("{}@{:?}", b.identity, b.address)).collect();
             pool.sort();
             shown.insert(
                 format!("{}:{}/{}", frontend.address, frontend.port, name.protocol),
-                format!("{name} {:?} {affinity} {timeout} {pool:?}", frontend.kind),
+                format!("{name} {:?} {affinity:?} {pool:?}", frontend.kind),
             );
         }
     }
     shown
 }
 
-/// Backends that are not Gone: identity, address, node's name, state.
+/// Backends that are not Gone: Service port, identity, address, node's name, state.
 pub(super) fn live_backends(applied: &Applied) -> BTreeSet<String> {
     let live = applied.backends.iter().filter(|(_, b)| b.record.state != RecordState::Gone);
     live.map(|(id, b)| {
         let node = &applied.nodes[&b.record.node].name;
-        format!("{} {} {node} {:?}", applied.backend_names[id], b.record.address, b.record.state)
+        let service = &applied.services[&b.record.service];
+        format!("{service} {} {} {node} {:?}", applied.backend_names[id], b.record.address, b.record.state)
     })
     .collect()
 }
 
 pub(super) fn wanted_backends(desired: &Desired) -> BTreeSet<String> {
-    let mut states: BTreeMap<String, RecordState> = BTreeMap::new();
-    for backend in desired.services.values().flat_map(|port| &port.backends) {
-        let key = format!("{} {} {}", backend.identity, backend.address, backend.node.clone().unwrap_or_default());
-        let state = states.entry(key).or_insert(RecordState::Draining);
-        if backend.state == BackendState::Active {
-            *state = RecordState::Active;
+    let backends = desired.services.iter().flat_map(|(name, port)| port.backends.iter().map(move |b| (name, b)));
+    backends
+        .map(|(name, b)| {
+            let node = b.node.clone().unwrap_or_default();
+            format!("{name} {} {} {node} {:?}", b.identity, b.address, RecordState::from(b.state))
+        })
+        .collect()
+}
+
+/// Pairs of backends on one Pod: who asks, the Service port and address of the other, the address of its own.
+pub(super) fn siblings(applied: &Applied) -> BTreeSet<String> {
+    let pairs = applied.siblings.iter().map(|((service, backend), id)| {
+        let (other, own) = (applied.backends[backend].record, applied.backends[id].record);
+        let (asking, service) = (&applied.services[service], &applied.services[&other.service]);
+        format!("{asking} {service} {} {}", other.address, own.address)
+    });
+    pairs.collect()
+}
+
+/// The same from what is desired.
+pub(super) fn wanted_siblings(desired: &Desired) -> BTreeSet<String> {
+    let is_shared =
+        |port: &ServicePort| matches!(port.affinity, Affinity::ClientIp(a) if a.key == AffinityKey::Service);
+    let shared: Vec<_> = desired.services.iter().filter(|(_, port)| is_shared(port)).collect();
+    let same_service = |one: &ServicePortName, other: &ServicePortName| {
+        one != other && (&one.namespace, &one.name) == (&other.namespace, &other.name)
+    };
+    let mut pairs = BTreeSet::new();
+    for (asking, own_port) in &shared {
+        for (other, port) in shared.iter().filter(|(other, _)| same_service(asking, other)) {
+            for backend in &port.backends {
+                let Pools { v4, v6 } = &own_port.pools;
+                let same_pod = v4.iter().chain(v6).map(|at| &own_port.backends[*at]).filter(|own| {
+                    own.identity == backend.identity && own.address.is_ipv4() == backend.address.is_ipv4()
+                });
+                pairs.extend(same_pod.map(|own| format!("{asking} {other} {} {}", backend.address, own.address)));
+            }
         }
     }
-    states.into_iter().map(|(key, state)| format!("{key} {state:?}")).collect()
+    pairs
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use proptest::prelude::*;
 
-use super::names::{by_names, live_backends, wanted_backends, wanted_by_names};
+use super::names::{by_names, live_backends, siblings, wanted_backends, wanted_by_names, wanted_siblings};
 use super::sound::{Memory, follow};
 use super::world::{ROOMY, World, consistent, desired, worlds};
 use crate::plan::{Applied, Limits, RecordState, plan};
@@ -50,6 +50,7 @@ proptest! {
             if desired.complete {
                 prop_assert_eq!(found, wanted);
                 prop_assert_eq!(live_backends(&applied), wanted_backends(&desired));
+                prop_assert_eq!(siblings(&applied), wanted_siblings(&desired));
                 let names: BTreeSet<&str> = applied.nodes.values().map(|n| n.name.as_str()).collect();
                 prop_assert_eq!(names, desired.nodes.keys().map(String::as_str).collect());
                 prop_assert_eq!(
@@ -94,6 +95,7 @@ proptest! {
         follow(&mut applied, &mut memory, &writes, 20, &ROOMY);
         prop_assert_eq!(by_names(&applied), wanted_by_names(&desired));
         prop_assert_eq!(live_backends(&applied), wanted_backends(&desired));
+        prop_assert_eq!(siblings(&applied), wanted_siblings(&desired));
         prop_assert_eq!(plan(&applied, &desired, 20, &ROOMY).writes, vec![]);
     }
 
@@ -101,9 +103,10 @@ proptest! {
     #[test]
     fn full_maps_leave_a_sound_state(
         steps in proptest::collection::vec((worlds(), 0..90_u64), 1..6),
-        slots in 0..60_000_u32, backends in 0..14_u32, services in 0..6_u32, frontends in 0..9_u32, nodes in 1..4_u32,
+        slots in 0..60_000_u32, backends in 0..14_u32, services in 0..6_u32, frontends in 0..9_u32, siblings in 0..9_u32,
+        nodes in 1..4_u32,
     ) {
-        let limits = Limits { slots, backends, services, frontends, nodes };
+        let limits = Limits { slots, backends, services, frontends, siblings, nodes };
         let (mut applied, mut memory, mut now) = (Applied::default(), Memory::default(), 1_000);
         for (world, pause) in steps {
             now += pause;

@@ -50,6 +50,8 @@ impl Memory {
             Write::NameBackend { .. }
             | Write::Node { .. }
             | Write::LocalBackend { .. }
+            | Write::Sibling { .. }
+            | Write::RemoveSibling { .. }
             | Write::Frontend { .. }
             | Write::RemoveFrontend { .. }
             | Write::RemoveLocalBackend { .. }
@@ -86,6 +88,7 @@ pub(super) fn check_sound(applied: &Applied, memory: &Memory, limits: &Limits) {
             assert_ne!(record.state, RecordState::Gone, "slot of {offset} at {id}");
             assert_eq!(record.generation, memory.generations[offset][id]);
             assert_eq!(Family::of(record.address.ip()), table.family);
+            assert_eq!(record.service, table.service);
         }
     }
     for (id, backend) in &applied.backends {
@@ -94,6 +97,14 @@ pub(super) fn check_sound(applied: &Applied, memory: &Memory, limits: &Limits) {
             assert!(applied.nodes.contains_key(&backend.record.node), "backend {id}");
             assert!(applied.backend_names.contains_key(id), "backend {id}");
         }
+    }
+    for ((service, backend), id) in &applied.siblings {
+        let (other, own) = (applied.backends[backend].record, applied.backends[id].record);
+        assert_eq!(own.service, *service, "sibling of {backend}");
+        assert_ne!(own.state, RecordState::Gone, "sibling of {backend}");
+        assert_ne!(other.state, RecordState::Gone, "sibling {id}");
+        assert_ne!(other.service, *service, "sibling {id}");
+        assert_eq!(applied.backend_names[backend], applied.backend_names[id]);
     }
     for ((address, protocol), id) in &applied.local_backends {
         // It may be Gone, but not another's.

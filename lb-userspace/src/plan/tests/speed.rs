@@ -61,8 +61,14 @@ fn large_cluster() {
         complete: true,
     };
     let options = Options { node: "n0".to_owned(), tunnel_port: 6081 };
-    let limits =
-        Limits { slots: 200_000_000, backends: 1_000_000, services: 100_000, frontends: 100_000, nodes: 10_000 };
+    let limits = Limits {
+        slots: 200_000_000,
+        backends: 1_000_000,
+        services: 100_000,
+        frontends: 100_000,
+        siblings: 4_000_000,
+        nodes: 10_000,
+    };
     let timed = |what: &str, since: Instant| {
         println!("{services} Services x {ENDPOINTS} endpoints: {what}: {:?}", since.elapsed());
     };

@@ -45,6 +45,8 @@ fn show(write: &Write) -> String {
             format!("backend {id} {:?} on {} generation {}", backend.state, backend.node, backend.generation)
         }
         Write::LocalBackend { address, id, .. } => format!("local {address} {id}"),
+        Write::Sibling { service, backend, id } => format!("sibling of {backend} for {service} is {id}"),
+        Write::RemoveSibling { service, backend } => format!("remove sibling of {backend} for {service}"),
         Write::Table { service, extent, .. } => {
             format!("table of {service} at {}+{}", extent.offset, extent.length)
         }
@@ -92,7 +94,7 @@ fn a_pod_is_replaced_at_its_address_and_comes_back() {
                 &[
                     "node 0 n0",
                     "node 1 n1",
-                    "name service 1 default/s0:/TCP",
+                    "name service 1 default/s0:p0/TCP",
                     "name backend 1 default/p001 on n0",
                     "backend 1 Active on 0 generation 1",
                     "local 10.3.0.1:8080 1",
@@ -153,7 +155,7 @@ fn a_backend_of_this_node_that_went_is_found_for_its_grace() {
                 &[
                     "node 0 n0",
                     "node 1 n1",
-                    "name service 1 default/s0:/TCP",
+                    "name service 1 default/s0:p0/TCP",
                     "name backend 1 default/p001 on n0",
                     "backend 1 Active on 0 generation 1",
                     "local 10.3.0.1:8080 1",
@@ -219,7 +221,7 @@ fn draining_empties_the_pool_and_keeps_the_backend() {
                 &[
                     "node 0 n0",
                     "node 1 n1",
-                    "name service 1 default/s0:/TCP",
+                    "name service 1 default/s0:p0/TCP",
                     "name backend 1 default/p001 on n1",
                     "backend 1 Active on 1 generation 1",
                     "table of 1 at 0+251",
@@ -249,7 +251,7 @@ fn a_backend_that_moves_to_this_node_keeps_its_id() {
                 &[
                     "node 0 n0",
                     "node 1 n1",
-                    "name service 1 default/s0:/TCP",
+                    "name service 1 default/s0:p0/TCP",
                     "name backend 1 default/p001 on n1",
                     "backend 1 Active on 1 generation 1",
                     "table of 1 at 0+251",
@@ -310,7 +312,7 @@ fn what_is_full_is_named_and_the_others_go_on() {
     let both = world(&[large, small]);
     let base = ["node 0 n0", "node 1 n1"];
     let small_alone = [
-        "name service 1 default/s0:/TCP",
+        "name service 1 default/s0:p0/TCP",
         "name backend 1 default/p001 on n0",
         "backend 1 Active on 0 generation 1",
         "local 10.3.0.1:8080 1",
@@ -333,7 +335,7 @@ fn what_is_full_is_named_and_the_others_go_on() {
             "no room for its frontends (1); it keeps what it had; raise --max-frontends",
         ),
     ] {
-        let problem = format!("error: Service default/s1: default/s1:/TCP: {message}");
+        let problem = format!("error: Service default/s0: default/s0:p1/TCP: {message}");
         check(&limits, &[(0, both.clone(), &expected, &[&problem])]);
     }
     let remote = world(&[spec(0, &[(1, 1, 1, true)])]);
@@ -345,7 +347,7 @@ fn what_is_full_is_named_and_the_others_go_on() {
             &["node 0 n0"],
             &[
                 "error: Node n1: node table full (1); raise --max-nodes",
-                "error: Service default/s0: default/s0:/TCP: no id left for the nodes of its backends (1); it keeps what it had; raise --max-nodes",
+                "error: Service default/s0: default/s0:p0/TCP: no id left for the nodes of its backends (1); it keeps what it had; raise --max-nodes",
             ],
         )],
     );

@@ -6,13 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use proptest::prelude::*;
 
 use crate::model::{
-    Affinity, Backend, BackendState, Desired, Frontend, FrontendKind, NodeAddresses, Protocol, ServicePort,
-    ServicePortName,
+    Affinity, AffinityKey, Backend, BackendState, ClientAffinity, Desired, Frontend, FrontendKind, NodeAddresses,
+    Protocol, ServicePort, ServicePortName,
 };
 use crate::plan::Limits;
 
 pub(super) const ROOMY: Limits =
-    Limits { slots: 4_000_000, backends: 10_000, services: 1_000, frontends: 1_000, nodes: 100 };
+    Limits { slots: 4_000_000, backends: 10_000, services: 1_000, frontends: 1_000, siblings: 40_000, nodes: 100 };
 
 /// A Service port in a few words.
 #[derive(Clone, Debug)]
@@ -48,8 +48,9 @@ pub(super) fn desired(world: &World) -> Desired {
     for spec in world.services.values() {
         let name = ServicePortName {
             namespace: "default".to_owned(),
-            name: format!("s{}", spec.name),
-            port: String::new(),
+            // Two ports a Service.
+            name: format!("s{}", spec.name / 2),
+            port: format!("p{}", spec.name % 2),
             protocol: Protocol::Tcp,
         };
         services.insert(name, service_port(spec, world, &mut taken));
@@ -64,7 +65,7 @@ pub(super) fn desired(world: &World) -> Desired {
 
 pub(super) fn service_port(spec: &Spec, world: &World, taken: &mut BTreeSet<IpAddr>) -> ServicePort {
     let mut port = ServicePort {
-        affinity: if spec.affinity { Affinity::ClientIp { timeout_seconds: 60 } } else { Affinity::None },
+        affinity: if spec.affinity { Affinity::ClientIp(affinity(spec.name)) } else { Affinity::None },
         ..ServicePort::default()
     };
     for (last, v6) in &spec.frontends {
@@ -97,6 +98,12 @@ pub(super) fn service_port(spec: &Spec, world: &World, taken: &mut BTreeSet<IpAd
         }
     }
     port
+}
+
+/// The ports of some Services share their clients.
+fn affinity(name: u8) -> ClientAffinity {
+    let key = if name < 4 { AffinityKey::Service } else { AffinityKey::Port };
+    ClientAffinity { timeout_seconds: 60, key, ..ClientAffinity::default() }
 }
 
 prop_compose! {
