@@ -2,10 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{dataplane::Attached, source::Problem};
+use crate::{dataplane::Attached, model::ServicePortName, source::Problem};
 
 /// Path of [`AgentStatus`] on the agent's socket, by GET.
 pub const STATUS_PATH: &str = "/status";
+/// Path of [`AgentBreaks`] on the agent's socket, by GET. In the query, `after=N` leaves out all up to this
+/// [`sequence`](AgentBreak::sequence), and `since_seconds=N` those that are longer ago.
+pub const BREAKS_PATH: &str = "/breaks";
 
 /// The agent's state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,4 +52,46 @@ pub struct SourceStatus {
     pub nodes: usize,
     /// Age of this view, in seconds.
     pub age_seconds: u64,
+}
+
+/// The breaks that the agent can still tell one by one: clients that were given another backend.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct AgentBreaks {
+    /// The node's name, as given to the agent.
+    pub node: String,
+    /// The number that the first break read by this agent has: a greater one than an agent before it gave.
+    pub first_sequence: u64,
+    /// The number of the next one.
+    pub next_sequence: u64,
+    /// Those that were asked for, in the order of their numbers.
+    pub events: Vec<AgentBreak>,
+}
+
+/// A break, and its number.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct AgentBreak {
+    /// One more than that of the break before it. Goes on rising over restarts of the agent, with a gap at each.
+    pub sequence: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub told: Break,
+}
+
+/// A client was given another backend than the one that it had.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Break {
+    /// How long ago.
+    pub seconds_ago: u64,
+    /// The Service port that it connected to; none when its name was forgotten before the agent read of the break.
+    pub service: Option<ServicePortName>,
+    /// The client's address; with `/BITS` where the Service holds all clients of a prefix as one.
+    pub client: String,
+    /// The name of a [`BreakReason`](lb_common::breaks::BreakReason).
+    pub reason: String,
+    /// The backend that it had: `namespace/name` of the Pod, or its address and port; none as for `service`.
+    pub from: Option<String>,
+    /// The backend that it got, in the same way.
+    pub to: Option<String>,
+    /// How long it had had the one before; 0 also where that is not known any more.
+    pub held_seconds: u64,
 }

@@ -1,5 +1,8 @@
 //! The command line: every command and flag, parsed once into validated values. Nothing reads the environment after it.
 
+mod breaks;
+mod clients;
+
 use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr};
 
 use clap::{
@@ -10,6 +13,10 @@ use clap::{
 };
 use lb_common::layout::MAX_BACKEND_ID;
 
+pub use self::{
+    breaks::{BreaksOptions, Period},
+    clients::{BackendReference, ClientOptions, ForgetOptions, SkewOptions, WhyOptions},
+};
 use crate::dataplane::{DEFAULT_ROOT, Sizes};
 
 /// Where the agent's socket is unless told otherwise.
@@ -42,6 +49,8 @@ Examples:
   limpet status                                         is all well?
   limpet get services -A -o wide                        every Service with its frontends
   limpet describe service default/web                   one Service, with each Pod's share
+  limpet why 198.51.100.7                               which Pod a client gets, and why
+  limpet breaks -A                                      who lost their Pod, and why
   limpet detach                                         take everything off this node
 
 Exit codes: 0 done and well; 1 failed, or not well; 2 wrong usage.")]
@@ -101,12 +110,13 @@ Examples:
   limpet status > /dev/null && echo all is well")]
     Status(StatusOptions),
 
-    /// List Services, backends, flows, nodes or counters as they are programmed on this node
+    /// List Services, backends, clients, flows, nodes or counters as they are programmed on this node
     #[command(after_help = "\
 Examples:
   limpet get services
   limpet get svc -A -o wide
   limpet get backends -n shop -o json
+  limpet get clients web
   limpet get flows web --client 198.51.100.7
   limpet get counters --no-headers | sort -k4 -n")]
     Get(GetOptions),
@@ -117,6 +127,53 @@ Examples:
   limpet describe service default/web
   limpet describe svc -n default web -o json")]
     Describe(DescribeOptions),
+
+    /// Show how often clients were given another backend, why, and the latest such breaks one by one
+    ///
+    /// Totals are those since the Service port was programmed on this node, whatever --since says; they are exact, and
+    /// need no agent. Single breaks are told by the agent, which keeps the newest of them; where more happen in a second
+    /// than are told, the rest is counted alone.
+    #[command(after_help = breaks::help())]
+    Breaks(BreaksOptions),
+
+    /// Say which backend a client's next connection gets on this node, and why that one
+    ///
+    /// For each Service port that holds its clients, or of the Service that is named: where the client is held and for how
+    /// long, what the lookup table says, what would happen without that Pod, its flows, and its breaks as far as the agent
+    /// can still tell them. Decided by the code of the datapath itself; nothing is changed.
+    #[command(after_help = "\
+Examples:
+  limpet why 198.51.100.7
+  limpet why 198.51.100.7 shop/cart
+  limpet why 2001:db8::7 -A -o json")]
+    Why(WhyOptions),
+
+    /// Show how a Service's clients are spread over its Pods
+    ///
+    /// The share of each Pod beside the fair one, the networks (/24 of IPv4, /64 of IPv6) that most clients come from, and
+    /// addresses with so many connections at once that they look like many clients behind NAT.
+    #[command(after_help = "\
+CLIENTS are those that are held, also at Pods that are not usable any more. RATIO is SHARE by FAIR: 1.00 is perfect.
+
+Examples:
+  limpet skew shop/cart
+  limpet skew cart -n shop -o json")]
+    Skew(SkewOptions),
+
+    /// Have clients choose their Pods anew
+    ///
+    /// Takes the clients' affinity away, on this node: of a client, of a Pod, of a Service, or of all that is named
+    /// together. At its next connection each chooses by the lookup table; one that gets another Pod is counted as
+    /// `forgotten` in `limpet breaks`. Established connections are not touched.
+    ///
+    /// Asks before. Exit code 0: done; 1: nobody matches, or the answer was no; 2: wrong usage, or nobody could be asked.
+    #[command(after_help = "\
+Examples:
+  limpet forget 198.51.100.7                            at all Services of namespace default
+  limpet forget 198.51.100.7 shop/cart
+  limpet forget --backend shop/cart-1 --dry-run         who is held at a Pod
+  limpet forget --backend cart-1 --service shop/cart --yes")]
+    Forget(ForgetOptions),
 }
 
 /// Flags of `limpet agent`.
@@ -161,6 +218,12 @@ pub struct LimitOptions {
         value_parser = value_parser!(u32).range(1..=MAX_FLOWS)
     )]
     pub max_flows: u32,
+    /// Clients that are held by `sessionAffinity`, of each address family; beyond it the one unused for longest is forgotten
+    #[arg(
+        long, env = "LIMPET_MAX_CLIENTS", value_name = "N", default_value_t = Sizes::default().clients,
+        value_parser = value_parser!(u32).range(1..=MAX_FLOWS)
+    )]
+    pub max_clients: u32,
     /// Slots of all lookup tables together, 100 and more for each backend of a Service port
     #[arg(
         long, env = "LIMPET_MAX_SLOTS", value_name = "N", default_value_t = Sizes::default().slots,
@@ -198,6 +261,7 @@ impl LimitOptions {
     pub fn sizes(&self) -> Sizes {
         Sizes {
             flows: self.max_flows,
+            clients: self.max_clients,
             slots: self.max_slots,
             backends: self.max_backends,
             services: self.max_services,
@@ -270,19 +334,44 @@ pub enum Resource {
     /// Service ports with their frontends and backends
     #[command(visible_aliases = ["service", "svc"])]
     #[command(after_help = "\
-BACKENDS is active/draining.
+BACKENDS is active/others: those that get new connections, and those that only keep the ones that they have. `-o wide` \
+tells the others apart: draining (the Pod is terminating), not-ready, and excluded (ready, but the Service's rules keep \
+it out: externalTrafficPolicy Local on another node, or a second address of the same Pod).
 
 Examples:
   limpet get services
   limpet get svc -A -o wide")]
     Services,
-    /// Backends with their share of each Service's lookup table
+    /// Backends with their share of their Service port's lookup table
     #[command(visible_aliases = ["backend", "be"])]
     #[command(after_help = "\
+A Pod that two Service ports have is a backend of each. STATE is `active` for one that gets new connections; others keep \
+the ones that they have: `draining` (the Pod is terminating), `not-ready`, `excluded` (ready, but the Service's rules \
+keep it out).
+
 Examples:
   limpet get backends
   limpet get be -A -o json")]
     Backends,
+    /// Clients that are held by `sessionAffinity` on this node
+    #[command(visible_aliases = ["client", "cl"])]
+    #[command(after_help = "\
+States:
+  held       its next connection goes to the same backend
+  new        the same; one packet has been seen
+  expired    no new connection for longer than the Service's timeout
+  broken     the backend takes no new connections
+  forgotten  somebody asked for it with `limpet forget`
+  unused     no Service with affinity has it; listed with -A alone
+
+AGE counts from when the client was given to the backend, LAST-USED from its last new connection.
+A Service with `*` for a port has all its ports share their clients.
+
+Examples:
+  limpet get clients
+  limpet get clients shop/cart -o wide
+  limpet get clients -A --client 2001:db8::7")]
+    Clients(ClientOptions),
     /// Connections that came in at this node
     #[command(visible_aliases = ["flow", "fl"])]
     #[command(after_help = "\

@@ -11,7 +11,7 @@ use clap::Parser;
 use lb_userspace::{
     agent,
     cli::{Cli, Command},
-    inspect::{describe, detach, get, status},
+    inspect::{breaks, describe, detach, forget, get, skew, status, why},
 };
 
 fn main() -> ExitCode {
@@ -24,6 +24,10 @@ fn main() -> ExitCode {
         Command::Status(options) => status::run(options, &places),
         Command::Get(options) => get::run(options, &places),
         Command::Describe(options) => describe::run(options, &places),
+        Command::Breaks(options) => breaks::run(options, &places),
+        Command::Why(options) => why::run(options, &places),
+        Command::Skew(options) => skew::run(options, &places),
+        Command::Forget(options) => forget::run(options, &places),
     };
     said.and_then(|said| said.print().context("cannot write the output")).unwrap_or_else(|error| fail(&error))
 }

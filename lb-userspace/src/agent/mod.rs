@@ -3,6 +3,7 @@
 //! It wires source, model, plan and dataplane, and decides nothing itself. It may stop, be killed or be replaced at any
 //! time: the datapath goes on with what was last programmed.
 
+mod breaks;
 mod drop_log;
 mod hops;
 mod lock;
@@ -24,9 +25,17 @@ use tokio::{
 use tracing::{error, info, level_filters::LevelFilter, warn};
 use tracing_subscriber::EnvFilter;
 
-use self::{hops::Hops, lock::Lock, report::Report, sync::Syncer, uplinks::Uplinks};
+use self::{
+    breaks::{BreakEvents, History, Teller},
+    hops::Hops,
+    lock::Lock,
+    report::Report,
+    sync::Syncer,
+    uplinks::Uplinks,
+};
 use crate::{
     cli::{AgentOptions, SourceOption},
+    clock,
     dataplane::{self, Loaded, Pins},
     netlink::{Changes, Netlink},
     source::DirectoryWatch,
@@ -79,12 +88,16 @@ async fn serve(options: &AgentOptions) -> Result<()> {
     let uplinks = Uplinks::start(names, pins, options.tunnel_port, &mut loaded.maps).await?;
 
     let SourceOption::Directory(directory) = &options.source;
+    let breaks = BreakEvents::take(&mut loaded)?;
     let events = Events { stop, source: DirectoryWatch::new(directory)?, network: netlink.changes() };
     let report = Report::new(options);
-    let _socket = socket::serve(&options.places.socket, report.clone())?;
+    let history = History::starting(&options.node, clock::monotonic().context("cannot read the monotonic clock")?);
+    let _socket = socket::serve(&options.places.socket, report.clone(), history.clone())?;
     let syncer = Syncer::start(options, &mut loaded.maps)?;
     info!(node = options.node, source = %options.source, "started");
-    let mut agent = Agent { loaded, syncer, hops: Hops::new(netlink), uplinks, report, is_on_uplinks: false };
+    let teller = Teller::new(syncer.applied(), history);
+    let hops = Hops::new(netlink);
+    let mut agent = Agent { loaded, syncer, hops, uplinks, report, breaks, teller, is_on_uplinks: false };
     agent.tell_hops();
     agent.run(events).await?;
     info!("stopped; the datapath goes on with what was last programmed (`limpet detach` removes it)");
@@ -147,6 +160,8 @@ struct Agent {
     hops: Hops,
     uplinks: Uplinks,
     report: Report,
+    breaks: BreakEvents,
+    teller: Teller,
     /// Not before the maps are complete for the first time.
     is_on_uplinks: bool,
 }
@@ -164,6 +179,7 @@ impl Agent {
                     next_sync = Some(Instant::now());
                 }
                 () = events.network.next() => next_look = Instant::now(),
+                breaks = self.breaks.next() => self.teller.tell(&breaks, self.syncer.applied()),
                 () = sleep_until(next_sync.unwrap_or(next_look)), if next_sync.is_some() => {
                     next_sync = self.sync().await?.map(|pause| Instant::now() + pause);
                 }
@@ -174,7 +190,11 @@ impl Agent {
 
     /// Brings maps and uplinks in step with the source; returns when to do it again although nothing changes.
     async fn sync(&mut self) -> Result<Option<Duration>> {
-        match self.syncer.sync(&mut self.loaded.maps, &mut self.hops).await {
+        // Before names are taken away that they have.
+        self.teller.tell(&self.breaks.waiting(), self.syncer.applied());
+        let outcome = self.syncer.sync(&mut self.loaded.maps, &mut self.hops).await;
+        self.teller.reprogrammed(self.syncer.applied());
+        match outcome {
             Ok(outcome) => {
                 self.check_uplinks().await?;
                 let again_in = outcome.again_in;

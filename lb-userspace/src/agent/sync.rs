@@ -114,6 +114,11 @@ impl Syncer {
         })
     }
 
+    /// What is programmed.
+    pub(super) fn applied(&self) -> &Applied {
+        &self.applied
+    }
+
     /// What the source says, what is wrong with it, and what must be written.
     fn plan(&mut self, now_seconds: u64) -> (Snapshot, Vec<Problem>, Plan) {
         let (snapshot, mut problems) = self.directory.read();

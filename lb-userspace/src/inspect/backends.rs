@@ -1,9 +1,9 @@
-//! Rows of `limpet get backends`: one for each Pod and port.
+//! Rows of `limpet get backends`: one for each address of a Pod, and Service port.
 
 use serde::Serialize;
 
 use super::{
-    output::{NOTHING_THERE, Row, list, percent},
+    output::{NOTHING_THERE, Row, percent},
     state::{Backend, BackendState, ServicePort, Share, State},
 };
 use crate::cli::Scope;
@@ -11,8 +11,8 @@ use crate::cli::Scope;
 /// A backend.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BackendRow {
-    /// The namespace of the Pod, else of the first Service that it is a backend of.
-    pub namespace: Option<String>,
+    /// The namespace of the Pod, else of the Service.
+    pub namespace: String,
     /// `namespace/name` of the Pod, or its address and port.
     pub name: String,
     /// Its id in the maps of this node.
@@ -29,56 +29,32 @@ pub struct BackendRow {
     pub node: Option<String>,
     /// Whether it takes flows.
     pub state: BackendState,
-    /// What it is a backend of.
-    pub services: Vec<ServiceShare>,
-}
-
-/// What a backend has of one Service port.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ServiceShare {
-    /// The Service port.
-    #[serde(flatten)]
+    /// The Service port that it belongs to.
     pub service: ServicePort,
-    /// The slots of the lookup table that name the backend.
+    /// The slots of the lookup table that name it.
     pub slots: u32,
-    /// All slots of the lookup table.
+    /// All slots of the lookup table; 0 when there is none.
     pub table_slots: u32,
     /// The part of the table, from 0 to 1.
     pub share: f64,
 }
 
-/// The backends of the namespaces that are meant, sorted by name and address. Those that are gone are left out.
+/// The backends of the namespaces that are meant, sorted by name, Service port and address. Those that are gone are left
+/// out.
 pub fn rows(state: &State, scope: &Scope) -> Vec<BackendRow> {
-    let mut shares = state.shares_by_backend();
-    let live = state.backends.iter().filter(|(_, backend)| backend.state != BackendState::Gone);
-    let rows = live.map(|(id, backend)| row(state, *id, backend, shares.remove(id).unwrap_or_default()));
-    let mut rows: Vec<_> = rows.filter(|row| is_meant(row, scope)).collect();
-    rows.sort_by(|one, other| {
-        let key = |row: &BackendRow| (row.namespace.clone(), row.name.clone(), row.address, row.port, row.id);
-        key(one).cmp(&key(other))
-    });
+    let shares = state.shares();
+    let share = |id: &u32| shares.get(id).copied().unwrap_or_default();
+    let rows = state.live_backends().map(|(id, backend)| row(state, *id, backend, share(id)));
+    let mut rows: Vec<_> = rows.filter(|row| scope.covers(&row.namespace)).collect();
+    let key = |row: &BackendRow| (row.namespace.clone(), row.name.clone(), row.service.clone(), row.address, row.id);
+    rows.sort_by_cached_key(key);
     rows
 }
 
-fn is_meant(row: &BackendRow, scope: &Scope) -> bool {
-    match &row.namespace {
-        Some(namespace) => scope.covers(namespace),
-        None => scope.namespace().is_none(),
-    }
-}
-
-fn row(state: &State, id: u32, backend: &Backend, shares: Vec<Share>) -> BackendRow {
-    let of_service = |share: Share| ServiceShare {
-        service: state.service(share.service),
-        slots: share.slots,
-        table_slots: share.table_slots,
-        share: share.fraction(),
-    };
-    let mut services: Vec<ServiceShare> = shares.into_iter().map(of_service).collect();
-    services.sort_by(|one, other| one.service.cmp(&other.service));
-    let of_first = || services.first().map(|share| share.service.namespace.clone());
+fn row(state: &State, id: u32, backend: &Backend, share: Share) -> BackendRow {
+    let service = state.service(backend.service);
     BackendRow {
-        namespace: backend.namespace().map(str::to_owned).or_else(of_first),
+        namespace: backend.namespace().unwrap_or(&service.namespace).to_owned(),
         name: backend.name(),
         id,
         generation: backend.generation,
@@ -87,21 +63,23 @@ fn row(state: &State, id: u32, backend: &Backend, shares: Vec<Share>) -> Backend
         protocol: backend.protocol.clone(),
         node: backend.node.clone(),
         state: backend.state,
-        services,
+        service,
+        slots: share.slots,
+        table_slots: share.table_slots,
+        share: share.fraction(),
     }
 }
 
 impl BackendRow {
     /// The name without the namespace that stands beside it.
     fn name_in_namespace(&self) -> &str {
-        let namespace = self.namespace.as_deref().unwrap_or_default();
-        self.name.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('/')).unwrap_or(&self.name)
+        self.name.strip_prefix(&self.namespace).and_then(|rest| rest.strip_prefix('/')).unwrap_or(&self.name)
     }
 }
 
 impl Row for BackendRow {
     fn header(wide: bool) -> Vec<&'static str> {
-        let mut header = vec!["NAMESPACE", "NAME", "ADDRESS", "PROTOCOL", "NODE", "STATE", "SERVICES", "SHARE"];
+        let mut header = vec!["NAMESPACE", "NAME", "ADDRESS", "PROTOCOL", "NODE", "STATE", "SERVICE", "SHARE"];
         if wide {
             header.extend(["SLOTS", "ID", "GENERATION"]);
         }
@@ -109,19 +87,18 @@ impl Row for BackendRow {
     }
 
     fn cells(&self, wide: bool) -> Vec<String> {
-        let or_nothing = |text: &Option<String>| text.clone().unwrap_or_else(|| NOTHING_THERE.to_owned());
         let mut cells = vec![
-            or_nothing(&self.namespace),
+            self.namespace.clone(),
             self.name_in_namespace().to_owned(),
             std::net::SocketAddr::new(self.address, self.port).to_string(),
             self.protocol.clone(),
-            or_nothing(&self.node),
+            self.node.clone().unwrap_or_else(|| NOTHING_THERE.to_owned()),
             self.state.to_string(),
-            list(self.services.iter().map(|share| &share.service)),
-            list(self.services.iter().map(|share| percent(share.share))),
+            self.service.to_string(),
+            percent(self.share),
         ];
         if wide {
-            cells.push(list(self.services.iter().map(|share| format!("{}/{}", share.slots, share.table_slots))));
+            cells.push(format!("{}/{}", self.slots, self.table_slots));
             cells.extend([self.id.to_string(), self.generation.to_string()]);
         }
         cells
@@ -142,7 +119,7 @@ mod tests {
     fn table() {
         let rows = rows(&sample::state(), &Scope::default());
         let expected = "\
-NAMESPACE  NAME   ADDRESS         PROTOCOL  NODE  STATE     SERVICES              SHARE
+NAMESPACE  NAME   ADDRESS         PROTOCOL  NODE  STATE     SERVICE               SHARE
 default    web-0  10.1.0.10:8080  TCP       n1    active    default/web:http/TCP  50.2%
 default    web-1  10.1.1.10:8080  TCP       n2    active    default/web:http/TCP  49.8%
 default    web-2  10.1.1.11:8080  TCP       n2    draining  default/web:http/TCP  0.0%
@@ -156,10 +133,8 @@ default    web-2  10.1.1.11:8080  TCP       n2    draining  default/web:http/TCP
         let expected = json!({
             "namespace": "default", "name": "default/web-0", "id": 1, "generation": 1,
             "address": "10.1.0.10", "port": 8080, "protocol": "TCP", "node": "n1", "state": "active",
-            "services": [{
-                "namespace": "default", "name": "web", "port": "http", "protocol": "TCP",
-                "slots": 126, "table_slots": 251, "share": 126.0 / 251.0,
-            }],
+            "service": {"namespace": "default", "name": "web", "port": "http", "protocol": "TCP"},
+            "slots": 126, "table_slots": 251, "share": 126.0 / 251.0,
         });
         assert_eq!(value[0], expected);
     }
@@ -172,7 +147,7 @@ default    web-2  10.1.1.11:8080  TCP       n2    draining  default/web:http/TCP
         }
         let rows = rows(&state, &Scope::default());
         assert_eq!(rows.len(), 3);
-        assert_eq!(rows[0].namespace.as_deref(), Some("default"));
+        assert_eq!(rows[0].namespace, "default");
         assert_eq!(rows[0].name, "10.1.0.10:8080");
     }
 }

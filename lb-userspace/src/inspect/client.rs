@@ -9,9 +9,10 @@ use std::{
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header::HOST};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use crate::api::{AgentStatus, STATUS_PATH};
+use crate::api::{AgentBreaks, AgentStatus, BREAKS_PATH, STATUS_PATH};
 
 /// How long the agent may take to answer.
 const TIME_LIMIT: Duration = Duration::from_secs(2);
@@ -84,9 +85,23 @@ impl Error {
 /// # Errors
 /// When there is none, it may not be asked, or it does not answer in time.
 pub fn status(socket: &Path) -> Result<AgentStatus, Error> {
+    ask(socket, STATUS_PATH)
+}
+
+/// The breaks that the agent can tell, of those with a number greater than `after` and no longer ago than
+/// `since_seconds`.
+///
+/// # Errors
+/// As [`status`].
+pub fn breaks(socket: &Path, after: u64, since_seconds: Option<u64>) -> Result<AgentBreaks, Error> {
+    let since = since_seconds.map(|seconds| format!("&since_seconds={seconds}")).unwrap_or_default();
+    ask(socket, &format!("{BREAKS_PATH}?after={after}{since}"))
+}
+
+fn ask<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Connect { path: socket.to_owned(), source })?;
-    let answer = runtime.block_on(async { tokio::time::timeout(TIME_LIMIT, get(socket, STATUS_PATH)).await });
+    let answer = runtime.block_on(async { tokio::time::timeout(TIME_LIMIT, get(socket, path)).await });
     let body = answer.map_err(|_| Error::TimedOut { path: socket.to_owned() })??;
     serde_json::from_slice(&body).map_err(|error| wrong_answer(socket, &error))
 }

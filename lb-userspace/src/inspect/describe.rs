@@ -1,5 +1,7 @@
 //! `limpet describe service`: one Service with all that belongs to it, and its problems.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, bail};
 use serde::Serialize;
 
@@ -7,16 +9,16 @@ use super::{
     Said, client,
     client::Error as Unreachable,
     get,
-    output::{self, NOTHING_THERE, percent},
+    output::{self, NOTHING_THERE, age, list, percent},
     services::FrontendCell,
-    state::{BackendState, Extent, ServicePort, State},
+    state::{BackendState, Extent, Frontend, ServicePort, State},
     status::problem_table,
     suggest,
 };
 use crate::{
     api::AgentStatus,
     cli::{DescribeOptions, Format, OutputOptions, Places, Scope, Subject},
-    model::Family,
+    model::{AffinityExpiry, AffinityKey, Family},
     source::Problem,
 };
 
@@ -42,8 +44,14 @@ pub struct PortDescription {
     pub protocol: String,
     /// `None` or `ClientIP`.
     pub affinity: &'static str,
-    /// How long a client stays with its backend.
+    /// How long a client without a new connection stays with its backend.
     pub affinity_timeout_seconds: Option<u32>,
+    /// What a client stays with (`limpet.dev/affinity-key`).
+    pub affinity_key: Option<AffinityKey>,
+    /// What becomes of a client whose time is over (`limpet.dev/affinity-expiry`).
+    pub affinity_expiry: Option<AffinityExpiry>,
+    /// Leading bits of an address that make a client (`limpet.dev/client-prefix`), for the families of its frontends.
+    pub client_prefix: BTreeMap<Family, u8>,
     /// Where it is reached.
     pub frontends: Vec<FrontendCell>,
     /// Its lookup tables, one for each family.
@@ -126,7 +134,8 @@ fn describe(
 
 fn describe_port(state: &State, id: u32, port: &ServicePort) -> PortDescription {
     let frontends = state.frontends_by_service().remove(&id).unwrap_or_default();
-    let timeout = frontends.iter().find_map(|frontend| frontend.affinity_timeout_seconds);
+    let affinity = frontends.iter().find_map(|frontend| frontend.affinity);
+    let prefix = |frontend: &&Frontend| Some((Family::of(frontend.address.ip()), frontend.affinity?.client_prefix));
     let tables = state.tables_by_service().remove(&id).unwrap_or_default();
     let table = |(extent, family): (&Extent, &Family)| {
         let backends = state.tables.get(extent).map_or(0, |table| table.len());
@@ -135,23 +144,21 @@ fn describe_port(state: &State, id: u32, port: &ServicePort) -> PortDescription 
     };
     let described: Vec<TableDescription> = tables.iter().map(table).collect();
     let members = state.backends_by_service().remove(&id).unwrap_or_default();
+    let shares = state.shares();
     let backend = |backend_id: u32| {
         let backend = state.backends.get(&backend_id)?;
-        // A backend has one address, so that only the table of its family names it.
-        let mut in_tables = tables.keys().zip(&described);
-        let found =
-            in_tables.find_map(|(extent, table)| Some((state.tables.get(extent)?.get(&backend_id).copied()?, table)));
-        let (slots, share, fair_share) = found.map_or((0, 0.0, 0.0), |(slots, table)| {
-            (slots, f64::from(slots) / f64::from(table.slots.max(1)), table.fair_share)
-        });
+        let share = shares.get(&backend_id).copied().unwrap_or_default();
+        // Only what is in the table has a share of it.
+        let family = Family::of(backend.address.ip());
+        let table = described.iter().find(|table| share.slots > 0 && table.family == family);
         Some(BackendDescription {
             name: backend.name(),
             address: backend.address,
             node: backend.node.clone(),
             state: backend.state,
-            slots,
-            share,
-            fair_share,
+            slots: share.slots,
+            share: share.fraction(),
+            fair_share: table.map_or(0.0, |table| table.fair_share),
         })
     };
     let mut backends: Vec<BackendDescription> = members.into_iter().filter_map(backend).collect();
@@ -159,8 +166,11 @@ fn describe_port(state: &State, id: u32, port: &ServicePort) -> PortDescription 
     PortDescription {
         port: port.port.clone(),
         protocol: port.protocol.clone(),
-        affinity: if timeout.is_some() { "ClientIP" } else { "None" },
-        affinity_timeout_seconds: timeout,
+        affinity: if affinity.is_some() { "ClientIP" } else { "None" },
+        affinity_timeout_seconds: affinity.map(|affinity| affinity.timeout_seconds),
+        affinity_key: affinity.map(|affinity| affinity.key),
+        affinity_expiry: affinity.map(|affinity| affinity.expiry),
+        client_prefix: frontends.iter().filter_map(prefix).collect(),
         frontends: frontends.into_iter().map(FrontendCell::new).collect(),
         tables: described,
         backends,
@@ -199,12 +209,6 @@ fn to_text(service: &ServiceDescription, options: &OutputOptions) -> String {
 
 fn port_text(port: &PortDescription, options: &OutputOptions) -> String {
     let name = if port.port.is_empty() { "(without a name)" } else { &port.port };
-    let affinity = match port.affinity_timeout_seconds {
-        Some(seconds) => {
-            format!("{} (by the lookup table; its timeout of {seconds} s is not applied yet)", port.affinity)
-        }
-        None => port.affinity.to_owned(),
-    };
     let table = |table: &TableDescription| {
         let TableDescription { family, slots, backends, fair_share } = table;
         format!("{family}, {slots} slots for {backends} backends, fair share {}", percent(*fair_share))
@@ -213,7 +217,8 @@ fn port_text(port: &PortDescription, options: &OutputOptions) -> String {
     if tables.is_empty() {
         tables.push("none: no usable backend, packets are dropped as `no-backend`".to_owned());
     }
-    let mut text = format!("\nPort:       {name} {}\n  Affinity:   {affinity}\n", port.protocol);
+    let mut text = format!("\nPort:       {name} {}\n", port.protocol);
+    text += &affinity_text(port);
     for table in tables {
         text += &format!("  Table:      {table}\n");
     }
@@ -236,6 +241,27 @@ fn port_text(port: &PortDescription, options: &OutputOptions) -> String {
     });
     let header = ["NAME", "ADDRESS", "NODE", "STATE", "SLOTS", "SHARE", "FAIR"];
     text + &block(&header, backends.collect(), options)
+}
+
+fn affinity_text(port: &PortDescription) -> String {
+    let mut text = format!("  Affinity:   {}\n", port.affinity);
+    if let Some(seconds) = port.affinity_timeout_seconds {
+        text += &format!("  Timeout:    {} ({seconds} s) without a new connection\n", age(seconds.into()));
+    }
+    text += match port.affinity_key {
+        None => "",
+        Some(AffinityKey::Port) => "  Key:        port: each port of the Service holds its own clients\n",
+        Some(AffinityKey::Service) => "  Key:        service: all ports of the Service hold a client on one Pod\n",
+    };
+    if port.affinity_key.is_some() {
+        let prefixes = port.client_prefix.iter().map(|(family, bits)| format!("{family} /{bits}"));
+        text += &format!("  Client:     {}\n", list(prefixes));
+    }
+    text + match port.affinity_expiry {
+        None => "",
+        Some(AffinityExpiry::Real) => "  Expiry:     real: a client whose time is over may get another backend\n",
+        Some(AffinityExpiry::Stable) => "  Expiry:     stable: a client whose time is over chooses as if it were new\n",
+    }
 }
 
 fn block(header: &[&str], rows: Vec<Vec<String>>, options: &OutputOptions) -> String {
@@ -293,7 +319,11 @@ Name:       cart
 Namespace:  shop
 
 Port:       (without a name) UDP
-  Affinity:   ClientIP (by the lookup table; its timeout of 10800 s is not applied yet)
+  Affinity:   ClientIP
+  Timeout:    3h (10800 s) without a new connection
+  Key:        service: all ports of the Service hold a client on one Pod
+  Client:     IPv6 /64
+  Expiry:     real: a client whose time is over may get another backend
   Table:      none: no usable backend, packets are dropped as `no-backend`
   Frontends:  1
     KIND        ADDRESS
@@ -313,6 +343,12 @@ Problems:
         let value = serde_json::to_value(service).unwrap();
         assert_eq!(value["problems"], json!(null));
         let port = &value["ports"][0];
+        assert_eq!((&port["affinity_key"], &port["client_prefix"]), (&json!(null), &json!({})));
+        let cart = serde_json::to_value(describe(&sample::state(), "shop", "cart", &nobody()).unwrap()).unwrap();
+        let cart = &cart["ports"][0];
+        assert_eq!(cart["affinity_timeout_seconds"], json!(10_800));
+        assert_eq!((&cart["affinity_key"], &cart["affinity_expiry"]), (&json!("service"), &json!("real")));
+        assert_eq!(cart["client_prefix"], json!({"IPv6": 64}));
         assert_eq!(port["tables"], json!([{"family": "IPv4", "slots": 251, "backends": 2, "fair_share": 0.5}]));
         let expected = json!({
             "name": "default/web-0", "address": "10.1.0.10:8080", "node": "n1", "state": "active",

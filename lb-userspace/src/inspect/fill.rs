@@ -25,8 +25,10 @@ pub struct FillRow {
     pub room: u32,
 }
 
-/// The maps of flows and what they hold, without the family's digit.
-const FLOWS: [(&str, &str); 4] = [
+/// The maps that the programs fill and what they hold, without the family's digit.
+const FLOWS: [(&str, &str); 6] = [
+    ("clients", "AFFINITY"),
+    ("clients of one packet", "NEW_AFFINITY"),
     ("flows", "FLOWS"),
     ("flows of one packet", "NEW_FLOWS"),
     ("replies", "REPLIES"),

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use super::{
-    Said, backends, client, counters, flows, nodes, output,
+    Said, backends, client, clients, counters, flows, nodes, output,
     output::Row,
     read::{self, Opened},
     services,
@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     api::AgentStatus,
-    cli::{FlowOptions, Format, GetOptions, Places, Resource, Scope},
+    cli::{ClientOptions, FlowOptions, Format, GetOptions, Places, Resource, Scope},
+    clock,
     dataplane::Pins,
 };
 
@@ -24,13 +25,14 @@ pub fn run(options: &GetOptions, places: &Places) -> Result<Said> {
     let opened = read::open(&Pins::new(&places.pin_dir))?;
     let mut said = match &options.resource {
         Resource::Services => {
-            let rows = services::rows(&opened.state_with_held()?, &options.scope);
+            let rows = services::rows(&opened.state()?, &options.scope);
             print(&rows, "Services", options)?
         }
         Resource::Backends => {
-            let rows = backends::rows(&opened.state_with_held()?, &options.scope);
+            let rows = backends::rows(&opened.state()?, &options.scope);
             print(&rows, "backends", options)?
         }
+        Resource::Clients(wanted) => get_clients(&opened, wanted, options)?,
         Resource::Flows(wanted) => get_flows(&opened, wanted, options)?,
         Resource::Nodes => listed(&nodes::rows(&opened.state()?), options, "no nodes are programmed")?,
         Resource::Counters => {
@@ -49,8 +51,7 @@ fn get_flows(opened: &Opened, options: &FlowOptions, get: &GetOptions) -> Result
         None => get.scope.clone(),
     };
     if let Some(service) = &options.service {
-        let is_there = |id: &super::state::ServicePort| id.name == service.name && scope.covers(&id.namespace);
-        anyhow::ensure!(state.services.values().any(is_there), suggest::no_such_service(&state, service, &scope));
+        suggest::require(&state, service, &scope)?;
     }
     let wanted = flows::Wanted { scope, service: options.service.clone(), client: options.client };
     let limit = options.limit as usize;
@@ -58,6 +59,27 @@ fn get_flows(opened: &Opened, options: &FlowOptions, get: &GetOptions) -> Result
     let mut said = print(&flows::rows(&state, found, now_seconds()?), "flows", get)?;
     if cut {
         said.notes.push(format!("these are {limit} of more flows; --limit shows more, a SERVICE or --client fewer"));
+    }
+    Ok(said)
+}
+
+fn get_clients(opened: &Opened, options: &ClientOptions, get: &GetOptions) -> Result<Said> {
+    let state = opened.state()?;
+    let scope = match &options.service {
+        Some(service) => get.scope.narrowed_to(service)?,
+        None => get.scope.clone(),
+    };
+    if let Some(service) = &options.service {
+        suggest::require(&state, service, &scope)?;
+    }
+    let rules = opened.rules(&state)?;
+    let client = options.client.map(|client| client.to_canonical());
+    let wanted = clients::Wanted { scope, service: options.service.clone(), client };
+    let limit = options.limit as usize;
+    let (found, cut) = opened.clients(limit, |client| wanted.covers(&state, &rules, client))?;
+    let mut said = print(&clients::rows(&state, &rules, &found, now_seconds()?), "clients", get)?;
+    if cut {
+        said.notes.push(format!("these are {limit} of more clients; --limit shows more, a SERVICE or --client fewer"));
     }
     Ok(said)
 }
@@ -95,18 +117,13 @@ pub(super) fn note_on_agent(agent: &Result<AgentStatus, client::Error>) -> Optio
 /// # Errors
 /// When the maps cannot be read.
 pub(super) fn state(places: &Places) -> Result<State> {
-    Ok(read::open(&Pins::new(&places.pin_dir))?.state_with_held()?)
+    Ok(read::open(&Pins::new(&places.pin_dir))?.state()?)
 }
 
-/// Now, in seconds of the clock that flows are dated by: monotonic, without suspend.
-fn now_seconds() -> Result<u32> {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is a timespec that outlives the call, which writes nothing else.
-    let outcome = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    if outcome != 0 {
-        return Err(std::io::Error::last_os_error()).context("cannot read the monotonic clock");
-    }
-    u32::try_from(now.tv_sec).context("the monotonic clock is past what flows are dated by")
+/// Now, in seconds of the clock that flows and clients are dated by: monotonic, without suspend.
+pub(super) fn now_seconds() -> Result<u32> {
+    let now = clock::monotonic().context("cannot read the monotonic clock")?;
+    u32::try_from(now.as_secs()).context("the monotonic clock is past what flows are dated by")
 }
 
 #[cfg(test)]

@@ -1,24 +1,30 @@
 //! The commands that show what is programmed: they read the pinned maps and the agent's socket, and change nothing
-//! (`detach`, which takes everything away, is the exception).
+//! (`detach`, which takes everything away, and `forget`, which marks clients, are the exceptions).
 //!
 //! [`read`] turns maps into the plain values of [`state`]; each of the modules named after a resource turns those into
 //! rows, purely; [`output`] prints rows. The agent is never needed, only asked.
 
 pub mod backends;
+pub mod breaks;
 pub mod client;
+pub mod clients;
 pub mod counters;
 pub mod describe;
 pub mod detach;
 pub mod fill;
 pub mod flows;
+pub mod forget;
 pub mod get;
+pub mod held;
 pub mod nodes;
 pub mod output;
 pub mod read;
 pub mod services;
+pub mod skew;
 pub mod state;
 pub mod status;
 pub mod suggest;
+pub mod why;
 
 use std::{
     io::{self, Write},

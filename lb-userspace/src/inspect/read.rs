@@ -1,6 +1,8 @@
-//! Reads the pinned maps into plain values. Nothing here writes, and reading disturbs no packet.
+//! Reads the pinned maps into plain values. Nothing here writes but [`Opened::forget`], and reading disturbs no packet.
 //!
 //! The datapath and the agent go on meanwhile: every value is whole, but two of them may be of different moments.
+
+mod clients;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -11,17 +13,19 @@ use std::{
 use aya::maps::{self, MapData, MapError, MapInfo};
 use lb_common::{
     Family, Reason, V4, V6,
-    family::{Address, Address4, Address6},
+    family::{Address4, Address6},
     layout::{
         Backend as BackendValue, Flow as FlowValue, FlowKey4, FlowKey6, Frontend as FrontendValue, FrontendKey4,
-        FrontendKey6, NextHop, SLOT_BACKEND_MASK, THIS_NODE, backend_state, frontend_flags, frontend_kind, name_kind,
+        FrontendKey6, NextHop, SLOT_BACKEND_MASK, THIS_NODE, backend_state, frontend_kind, name_kind,
     },
 };
 
 use super::state::{
     Backend, BackendState, Counters, Extent, Flow, Frontend, FrontendKind, Hop, Node, ServicePort, State, Way,
 };
-use crate::dataplane::{Error, FamilyMaps, Maps, Pins, Pod, maps::names as map_names, names};
+use crate::dataplane::{Error, FamilyMaps, Maps, Pins, Pod, frontend_affinity, ip_of, maps::names as map_names, names};
+
+pub use clients::FlowCounts;
 
 /// Length of a layer-2 address.
 const MAC_BYTES: usize = 6;
@@ -134,26 +138,6 @@ impl Opened {
         Ok(state)
     }
 
-    /// The same, with the backends that only flows know the Service of.
-    ///
-    /// # Errors
-    /// When a map cannot be read.
-    pub fn state_with_held(&self) -> Result<State, Error> {
-        let mut state = self.state()?;
-        if state.has_hidden_draining() {
-            let mut held = BTreeSet::new();
-            self.each_flow(|flow| {
-                let backend = state.backends.get(&flow.backend);
-                if backend.is_some_and(|backend| backend.generation == flow.generation) {
-                    held.insert((flow.service, flow.backend));
-                }
-                true
-            })?;
-            state.held = held;
-        }
-        Ok(state)
-    }
-
     /// The first `limit` flows that `wanted` wants, and whether there are more.
     ///
     /// # Errors
@@ -188,7 +172,7 @@ impl Opened {
         Reason::ALL.into_iter().map(sum).collect()
     }
 
-    /// How many elements the map of flows with this name holds; it may be `REPLIES` as well.
+    /// How many elements the map with this name holds: one of those that the programs fill.
     ///
     /// # Errors
     /// When the map cannot be read.
@@ -198,6 +182,10 @@ impl Opened {
             "FLOWS6" => self.count_keys(name, &self.maps.v6.flows),
             "NEW_FLOWS4" => self.count_keys(name, &self.maps.v4.new_flows),
             "NEW_FLOWS6" => self.count_keys(name, &self.maps.v6.new_flows),
+            "AFFINITY4" => self.count_keys(name, &self.maps.v4.affinity),
+            "AFFINITY6" => self.count_keys(name, &self.maps.v6.affinity),
+            "NEW_AFFINITY4" => self.count_keys(name, &self.maps.v4.new_affinity),
+            "NEW_AFFINITY6" => self.count_keys(name, &self.maps.v6.new_affinity),
             "REPLIES4" => self.count_keys(name, &self.maps.v4.replies),
             "REPLIES6" => self.count_keys(name, &self.maps.v6.replies),
             "NEW_REPLIES4" => self.count_keys(name, &self.maps.v4.new_replies),
@@ -234,8 +222,8 @@ impl Opened {
                 Err(MapError::OutOfBounds { .. } | MapError::KeyNotFound) => None,
                 Err(source) => return Err(Error::map(&name, source)),
             };
-            let written = hop.map(|hop| F::destination(&hop)).filter(|address| address.to_words() != [0; 4]);
-            let address = peers.get(id).copied().or(written.map(F::ip));
+            let written = hop.map(|hop| F::destination(&hop)).map(F::ip).filter(|address| !address.is_unspecified());
+            let address = peers.get(id).copied().or(written);
             let hop = hop.filter(|hop| hop.way().is_known()).map(|hop| first_hop::<F>(&hop));
             node.ways.extend(address.map(|address| Way { address, hop }));
         }
@@ -347,7 +335,6 @@ fn service_port(name: &names::ServiceName<'_>) -> ServicePort {
 }
 
 fn frontend(address: SocketAddr, value: &FrontendValue) -> Frontend {
-    let has_affinity = value.flags & frontend_flags::CLIENT_AFFINITY != 0;
     let extent = Extent { offset: value.table_offset, length: value.table_length };
     Frontend {
         address,
@@ -359,30 +346,31 @@ fn frontend(address: SocketAddr, value: &FrontendValue) -> Frontend {
             _ => FrontendKind::Unknown,
         },
         service: value.service,
-        affinity_timeout_seconds: has_affinity.then_some(value.affinity_timeout_seconds),
+        affinity: frontend_affinity(value),
         table: (value.table_length != 0).then_some(extent),
     }
 }
 
 /// A backend; none where nothing was ever written.
 fn backend(value: &BackendValue, name: Option<names::BackendName<'_>>, nodes: &BTreeMap<u32, Node>) -> Option<Backend> {
-    let ip = match value.version {
-        4 => V4::ip(Address4::from_words(value.address)),
-        6 => V6::ip(Address6::from_words(value.address)),
-        _ => return None,
-    };
+    if value.generation == 0 {
+        return None;
+    }
     // The node's own name is whole; that in the backend's may be cut, but outlives the node.
     let node = nodes.get(&value.node).map(|node| node.name.as_str());
     let node = node.or(name.map(|name| name.node)).filter(|node| !node.is_empty());
     Some(Backend {
         identity: name.map(|name| name.identity.to_owned()),
-        address: SocketAddr::new(ip, value.port),
+        address: SocketAddr::new(ip_of(value.address), value.port),
+        service: value.service,
         protocol: protocol_name(value.protocol),
         node: node.map(str::to_owned),
         node_id: value.node,
         state: match value.state {
             backend_state::ACTIVE => BackendState::Active,
             backend_state::DRAINING => BackendState::Draining,
+            backend_state::NOT_READY => BackendState::NotReady,
+            backend_state::EXCLUDED => BackendState::Excluded,
             _ => BackendState::Gone,
         },
         generation: value.generation,

@@ -1,12 +1,12 @@
 //! Rows of `limpet get services`: one for each Service port.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::{
     output::{NOTHING_THERE, Row, list, or_nothing},
-    state::{BackendState, Frontend, FrontendKind, State},
+    state::{Backend, BackendState, Frontend, FrontendKind, State},
 };
 use crate::{cli::Scope, model::Family};
 
@@ -44,13 +44,51 @@ pub struct FrontendCell {
     pub port: u16,
 }
 
-/// Backends by what they take. A Pod with an address of either family is one.
+/// Backends by their state. A Pod with several addresses is one, in the first of its states in this order.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct BackendCount {
     /// Those that take new flows.
     pub active: usize,
-    /// Those that keep the flows that they have.
+    /// Those that keep the flows that they have: the Pod is terminating.
     pub draining: usize,
+    /// Those that keep the flows that they have: the Pod is not ready.
+    pub not_ready: usize,
+    /// Those that keep the flows that they have: the Service's rules keep them out.
+    pub excluded: usize,
+}
+
+impl BackendCount {
+    fn of<'a>(backends: impl Iterator<Item = &'a Backend>) -> Self {
+        let mut states: BTreeMap<String, BackendState> = BTreeMap::new();
+        for backend in backends {
+            let state = states.entry(backend.name()).or_insert(backend.state);
+            *state = backend.state.min(*state);
+        }
+        let count = |wanted| states.values().filter(|state| **state == wanted).count();
+        Self {
+            active: count(BackendState::Active),
+            draining: count(BackendState::Draining),
+            not_ready: count(BackendState::NotReady),
+            excluded: count(BackendState::Excluded),
+        }
+    }
+
+    /// Those that only keep the flows that they have.
+    fn others(self) -> usize {
+        self.draining + self.not_ready + self.excluded
+    }
+
+    /// With all states that there are.
+    fn in_words(self) -> String {
+        let Self { active, draining, not_ready, excluded } = self;
+        let states = [
+            (active, BackendState::Active),
+            (draining, BackendState::Draining),
+            (not_ready, BackendState::NotReady),
+            (excluded, BackendState::Excluded),
+        ];
+        list(states.iter().filter(|(count, _)| *count > 0).map(|(count, state)| format!("{state} {count}")))
+    }
 }
 
 /// A lookup table, in a row.
@@ -89,12 +127,8 @@ pub fn rows(state: &State, scope: &Scope) -> Vec<ServiceRow> {
     rows.sort_by(|(_, one), (_, other)| one.cmp(other));
     let row = |(id, service): (&u32, super::state::ServicePort)| {
         let frontends = frontends.get(id).map(Vec::as_slice).unwrap_or_default();
-        let timeout = frontends.iter().find_map(|frontend| frontend.affinity_timeout_seconds);
-        let states = backends.get(id).into_iter().flatten().filter_map(|id| state.backends.get(id));
-        let count = |wanted| {
-            let of_state = states.clone().filter(|backend| backend.state == wanted);
-            of_state.map(|backend| backend.name()).collect::<BTreeSet<_>>().len()
-        };
+        let timeout = frontends.iter().find_map(|frontend| frontend.affinity).map(|affinity| affinity.timeout_seconds);
+        let backends = backends.get(id).into_iter().flatten().filter_map(|id| state.backends.get(id));
         let tables = tables.get(id).into_iter().flatten();
         ServiceRow {
             namespace: service.namespace,
@@ -104,7 +138,7 @@ pub fn rows(state: &State, scope: &Scope) -> Vec<ServiceRow> {
             affinity: if timeout.is_some() { "ClientIP" } else { "None" },
             affinity_timeout_seconds: timeout,
             frontends: frontends.iter().map(|frontend| FrontendCell::new(frontend)).collect(),
-            backends: BackendCount { active: count(BackendState::Active), draining: count(BackendState::Draining) },
+            backends: BackendCount::of(backends),
             tables: tables.map(|(extent, family)| TableCell { family: *family, slots: extent.length }).collect(),
         }
     };
@@ -142,7 +176,11 @@ impl Row for ServiceRow {
             self.protocol.clone(),
             affinity,
             if wide { every() } else { short(&self.frontends) },
-            format!("{}/{}", self.backends.active, self.backends.draining),
+            if wide {
+                self.backends.in_words()
+            } else {
+                format!("{}/{}", self.backends.active, self.backends.others())
+            },
         ];
         if wide {
             cells.push(list(self.tables.iter().map(|table| format!("{} {}", table.family, table.slots))));
@@ -183,11 +221,11 @@ shop       cart  -     UDP       ClientIP  [2001:db8::20]:53         0/0
     fn wide() {
         let expected = [
             "NAMESPACE  NAME  PORT  PROTOCOL  AFFINITY         FRONTENDS                                               \
-             BACKENDS  SLOTS",
+             BACKENDS             SLOTS",
             "default    web   http  TCP       None             LoadBalancerIP 203.0.113.10:80,NodePort 10.0.0.1:30080  \
-             2/1       IPv4 251",
+             active 2,draining 1  IPv4 251",
             "shop       cart  -     UDP       ClientIP 10800s  ExternalIP [2001:db8::20]:53                            \
-             0/0       -",
+             -                    -",
         ];
         assert_eq!(print(Format::Wide).lines().collect::<Vec<_>>(), expected);
     }
@@ -202,11 +240,33 @@ shop       cart  -     UDP       ClientIP  [2001:db8::20]:53         0/0
                 {"kind": "LoadBalancerIP", "address": "203.0.113.10", "port": 80},
                 {"kind": "NodePort", "address": "10.0.0.1", "port": 30080},
             ],
-            "backends": {"active": 2, "draining": 1},
+            "backends": {"active": 2, "draining": 1, "not_ready": 0, "excluded": 0},
             "tables": [{"family": "IPv4", "slots": 251}],
         });
         assert_eq!(value[0], web);
         assert_eq!(value[1]["affinity_timeout_seconds"], json!(10_800));
+    }
+
+    #[test]
+    fn a_pod_is_counted_once_in_its_best_state() {
+        let state = sample::state();
+        let backend = |identity: &str, state_of: BackendState| Backend {
+            identity: Some(identity.to_owned()),
+            state: state_of,
+            ..state.backends[&1].clone()
+        };
+        let backends = [
+            backend("default/a", BackendState::Excluded),
+            backend("default/a", BackendState::Active),
+            backend("default/b", BackendState::Excluded),
+            backend("default/c", BackendState::NotReady),
+            backend("default/d", BackendState::Draining),
+        ];
+        let count = BackendCount::of(backends.iter());
+        assert_eq!(count, BackendCount { active: 1, draining: 1, not_ready: 1, excluded: 1 });
+        assert_eq!(count.others(), 3);
+        assert_eq!(count.in_words(), "active 1,draining 1,not-ready 1,excluded 1");
+        assert_eq!(BackendCount::default().in_words(), NOTHING_THERE);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 use lb_common::layout::THIS_NODE;
 use serde::Serialize;
 
-use crate::model::Family;
+use crate::{model::Family, plan::FrontendAffinity};
 
 /// What is programmed, but for flows and counters.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -26,8 +26,6 @@ pub struct State {
     pub nodes: BTreeMap<u32, Node>,
     /// The lookup tables that frontends point at.
     pub tables: BTreeMap<Extent, Table>,
-    /// Service ports and the backends that flows hold for them, as far as they have been asked for.
-    pub held: BTreeSet<(u32, u32)>,
 }
 
 /// One port of one Service. Shown as `namespace/name:port/TCP`.
@@ -59,8 +57,8 @@ pub struct Frontend {
     pub kind: FrontendKind,
     /// Id of its Service port.
     pub service: u32,
-    /// Whether clients stay with their backend, and how long, in seconds.
-    pub affinity_timeout_seconds: Option<u32>,
+    /// Whether clients stay with their backend, and how.
+    pub affinity: Option<FrontendAffinity>,
     /// Its lookup table; none without a usable backend.
     pub table: Option<Extent>,
 }
@@ -105,6 +103,8 @@ pub struct Backend {
     pub node: Option<String>,
     /// Id of that node.
     pub node_id: u32,
+    /// Id of the Service port that it belongs to.
+    pub service: u32,
     /// Whether it takes flows.
     pub state: BackendState,
     /// How often the id has been given away.
@@ -125,12 +125,16 @@ impl Backend {
 
 /// Whether a backend takes flows.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum BackendState {
     /// New ones and old ones.
     Active,
-    /// Old ones only.
+    /// Old ones only: its Pod is terminating.
     Draining,
+    /// Old ones only: its Pod is not ready.
+    NotReady,
+    /// Old ones only: the Service's rules keep it out.
+    Excluded,
     /// None.
     Gone,
 }
@@ -140,6 +144,8 @@ impl fmt::Display for BackendState {
         f.write_str(match self {
             Self::Active => "active",
             Self::Draining => "draining",
+            Self::NotReady => "not-ready",
+            Self::Excluded => "excluded",
             Self::Gone => "gone",
         })
     }
@@ -220,43 +226,32 @@ impl State {
         by_service
     }
 
-    /// The ids of the backends of each Service port: those in its tables, and those that flows hold for it.
+    /// The ids of the backends of each Service port, but for those that are gone.
     pub fn backends_by_service(&self) -> BTreeMap<u32, BTreeSet<u32>> {
         let mut by_service: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
-        for (service, tables) in self.tables_by_service() {
-            let members = tables.keys().filter_map(|extent| self.tables.get(extent)).flat_map(BTreeMap::keys);
-            by_service.entry(service).or_default().extend(members);
-        }
-        for (service, backend) in &self.held {
-            by_service.entry(*service).or_default().insert(*backend);
+        for (id, backend) in self.live_backends() {
+            by_service.entry(backend.service).or_default().insert(*id);
         }
         by_service
     }
 
-    /// The share of each backend in the lookup tables, by its id. One that a flow holds has a share of nothing.
-    pub fn shares_by_backend(&self) -> BTreeMap<u32, Vec<Share>> {
-        let mut by_backend: BTreeMap<u32, Vec<Share>> = BTreeMap::new();
-        let mut listed = BTreeSet::new();
-        for (service, tables) in self.tables_by_service() {
-            for extent in tables.keys() {
-                for (backend, slots) in self.tables.get(extent).into_iter().flatten() {
-                    let share = Share { service, slots: *slots, table_slots: extent.length };
-                    by_backend.entry(*backend).or_default().push(share);
-                    listed.insert((service, *backend));
-                }
-            }
-        }
-        for (service, backend) in self.held.difference(&listed) {
-            let share = Share { service: *service, slots: 0, table_slots: 0 };
-            by_backend.entry(*backend).or_default().push(share);
-        }
-        by_backend
+    /// What each backend that is not gone has of the lookup table of its Service port and family, by its id.
+    pub fn shares(&self) -> BTreeMap<u32, Share> {
+        let tables = self.tables_by_service();
+        let share = |(id, backend): (&u32, &Backend)| {
+            let family = Family::of(backend.address.ip());
+            let of_family = tables.get(&backend.service).into_iter().flatten().filter(|(_, of)| **of == family);
+            let slots = |extent: &Extent| self.tables.get(extent).and_then(|table| table.get(id)).copied().unwrap_or(0);
+            let shares = of_family.map(|(extent, _)| Share { slots: slots(extent), table_slots: extent.length });
+            // While one frontend after the other is moved to a new table, there are two.
+            (*id, shares.max_by_key(|share| share.slots).unwrap_or_default())
+        };
+        self.live_backends().map(share).collect()
     }
 
-    /// Whether a backend drains that no table names: only flows know which Service it belongs to.
-    pub fn has_hidden_draining(&self) -> bool {
-        let listed: BTreeSet<u32> = self.tables.values().flat_map(BTreeMap::keys).copied().collect();
-        self.backends.iter().any(|(id, backend)| backend.state == BackendState::Draining && !listed.contains(id))
+    /// The backends that are not gone.
+    pub fn live_backends(&self) -> impl Iterator<Item = (&u32, &Backend)> {
+        self.backends.iter().filter(|(_, backend)| backend.state != BackendState::Gone)
     }
 
     /// The name of this node, when it is in the maps.
@@ -265,14 +260,12 @@ impl State {
     }
 }
 
-/// What a backend has of one Service port's lookup table.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// What a backend has of its Service port's lookup table.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Share {
-    /// Id of the Service port.
-    pub service: u32,
     /// The slots that name the backend.
     pub slots: u32,
-    /// All slots of the table; 0 when the backend is in none.
+    /// All slots of the table; 0 when there is none.
     pub table_slots: u32,
 }
 
@@ -312,6 +305,7 @@ pub(crate) mod sample {
     //! A hand-made state: Service default/web on three Pods of two nodes, shop/cart with no usable backend.
 
     use super::*;
+    use crate::model::{AffinityExpiry, AffinityKey};
 
     pub(crate) fn socket(text: &str) -> SocketAddr {
         text.parse().unwrap()
@@ -329,19 +323,25 @@ pub(crate) mod sample {
             protocol: "TCP".to_owned(),
             node: Some(node.1.to_owned()),
             node_id: node.0,
+            service: 1,
             state,
             generation: 1,
         }
     }
 
     fn frontend(address: &str, kind: FrontendKind, service: u32, table: Option<Extent>) -> Frontend {
-        Frontend { address: socket(address), kind, service, affinity_timeout_seconds: None, table }
+        Frontend { address: socket(address), kind, service, affinity: None, table }
     }
 
     pub(crate) fn state() -> State {
         let table = Extent { offset: 1024, length: 251 };
         let cart = Frontend {
-            affinity_timeout_seconds: Some(10_800),
+            affinity: Some(FrontendAffinity {
+                timeout_seconds: 10_800,
+                client_prefix: 64,
+                key: AffinityKey::Service,
+                expiry: AffinityExpiry::Real,
+            }),
             ..frontend("[2001:db8::20]:53", FrontendKind::ExternalIP, 2, None)
         };
         let hop = Hop { device: "eth0".to_owned(), mac: "02:00:00:00:00:02".to_owned(), mtu_bytes: 1500 };
@@ -377,7 +377,6 @@ pub(crate) mod sample {
             ]
             .into(),
             tables: [(table, [(1, 126), (2, 125)].into())].into(),
-            held: [(1, 3)].into(),
         }
     }
 }
@@ -387,21 +386,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn backends_of_a_service_are_those_in_its_tables_and_those_that_flows_hold() {
+    fn backends_of_a_service_are_those_that_are_not_gone() {
         let state = sample::state();
         assert_eq!(state.backends_by_service(), [(1, BTreeSet::from([1, 2, 3]))].into());
-        let shares = state.shares_by_backend();
-        assert_eq!(shares[&1], [Share { service: 1, slots: 126, table_slots: 251 }]);
-        assert_eq!(shares[&3], [Share { service: 1, slots: 0, table_slots: 0 }]);
+        let shares = state.shares();
+        assert_eq!(shares.keys().collect::<Vec<_>>(), [&1, &2, &3]);
+        assert_eq!(shares[&1], Share { slots: 126, table_slots: 251 });
+        assert_eq!(shares[&3], Share { slots: 0, table_slots: 251 });
     }
 
     #[test]
-    fn a_draining_backend_outside_all_tables_is_noticed() {
+    fn a_share_is_one_of_the_table_of_the_family() {
         let mut state = sample::state();
-        assert!(state.has_hidden_draining());
-        for table in state.tables.values_mut() {
-            table.insert(3, 1);
-        }
-        assert!(!state.has_hidden_draining());
+        state.backends.get_mut(&1).unwrap().address = sample::socket("[2001:db8::1]:8080");
+        assert_eq!(state.shares()[&1], Share::default());
+        assert_eq!(Share::default().fraction(), 0.0);
+    }
+
+    #[test]
+    fn of_two_tables_the_one_that_names_the_backend_counts() {
+        let mut state = sample::state();
+        let next = Extent { offset: 2048, length: 503 };
+        state.tables.insert(next, [(2, 503)].into());
+        state.frontends[1].table = Some(next);
+        assert_eq!(state.shares()[&1], Share { slots: 126, table_slots: 251 });
+        assert_eq!(state.shares()[&2], Share { slots: 503, table_slots: 503 });
     }
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    Said, client,
+    Said, breaks, client,
     fill::{self, FillRow},
     output::{self, NOTHING_THERE, age, list, one_line},
     read,
@@ -43,8 +43,19 @@ pub struct Datapath {
     pub other_versions: Vec<String>,
     /// How full the maps are.
     pub fill: Vec<FillRow>,
+    /// How often clients were given another backend.
+    pub breaks: Option<BreakCount>,
     /// Why some of this is not known.
     pub error: Option<String>,
+}
+
+/// How often clients were given another backend, of all Service ports since each was programmed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct BreakCount {
+    /// In all.
+    pub total: u64,
+    /// How many of them were not handed to the agent, because there were too many at a time.
+    pub lost_events: u64,
 }
 
 /// Carries the command out.
@@ -84,6 +95,8 @@ fn look(pins: &Pins, datapath: &mut Datapath) -> Result<(), dataplane::Error> {
         let state = opened.state()?;
         datapath.node = state.this_node().map(str::to_owned);
         datapath.fill = fill::rows(&opened, &state)?;
+        let total = breaks::sum(&opened, &state)?;
+        datapath.breaks = Some(BreakCount { total, lost_events: breaks::lost_events(&opened)? });
     }
     Ok(())
 }
@@ -162,7 +175,7 @@ fn uplink_line(uplinks: &[Attached]) -> String {
 }
 
 fn datapath_lines(datapath: &Datapath, agent_told: bool) -> Vec<String> {
-    let Datapath { pin_dir, pinned, node, uplinks, other_versions, fill: _, error } = datapath;
+    let Datapath { pin_dir, pinned, node, uplinks, other_versions, fill: _, breaks, error } = datapath;
     let mut lines = Vec::new();
     if *pinned && !agent_told {
         lines.push(format!("node: {}", node.as_deref().unwrap_or(NOTHING_THERE)));
@@ -173,6 +186,7 @@ fn datapath_lines(datapath: &Datapath, agent_told: bool) -> Vec<String> {
         None if *pinned => format!("datapath: pinned in {pin_dir}"),
         None => format!("datapath: nothing is pinned in {pin_dir}"),
     });
+    lines.extend(breaks.map(break_line));
     if !other_versions.is_empty() {
         lines.push(format!(
             "pins of other versions: {} (`limpet detach` removes all, with what they hold)",
@@ -180,6 +194,14 @@ fn datapath_lines(datapath: &Datapath, agent_told: bool) -> Vec<String> {
         ));
     }
     lines
+}
+
+fn break_line(BreakCount { total, lost_events }: BreakCount) -> String {
+    let lost = if lost_events == 0 { String::new() } else { format!(", {lost_events} not told one by one") };
+    if total == 0 {
+        return format!("breaks: none{lost}");
+    }
+    format!("breaks: {total} since the Services were programmed{lost} (`limpet breaks -A` says more)")
 }
 
 /// Problems as a table: the errors first.
@@ -231,6 +253,7 @@ mod tests {
             node: Some("n1".to_owned()),
             uplinks: vec![Attached { device: "eth0".to_owned(), index: 3, mode: XdpMode::Generic }],
             fill: vec![FillRow { what: "flows", family: Some(Family::V4), used: 1, room: 4 }],
+            breaks: Some(BreakCount { total: 44, lost_events: 2 }),
             ..Datapath::default()
         }
     }
@@ -248,6 +271,7 @@ source: dir:/d, as of 5s ago: Services 2, EndpointSlices 3, Nodes 1
 in step: yes (rounds: 2, the last 5s ago)
 uplinks: eth0 (XDP generic)
 datapath: pinned in /pins
+breaks: 44 since the Services were programmed, 2 not told one by one (`limpet breaks -A` says more)
 
 WHAT   FAMILY  USED  ROOM  FILL
 flows  IPv4    1     4     25.0%
@@ -265,6 +289,7 @@ agent: not running (no socket at /s); the datapath goes on with what was last pr
 node: n1
 uplinks: eth0 (XDP generic)
 datapath: pinned in /pins
+breaks: 44 since the Services were programmed, 2 not told one by one (`limpet breaks -A` says more)
 
 WHAT   FAMILY  USED  ROOM  FILL
 flows  IPv4    1     4     25.0%
@@ -287,13 +312,20 @@ flows  IPv4    1     4     25.0%
         let expected = json!({
             "pin_dir": "/pins", "pinned": true, "node": "n1",
             "uplinks": [{"device": "eth0", "index": 3, "mode": "generic"}], "other_versions": [],
-            "fill": [{"what": "flows", "family": "IPv4", "used": 1, "room": 4}], "error": null,
+            "fill": [{"what": "flows", "family": "IPv4", "used": 1, "room": 4}],
+            "breaks": {"total": 44, "lost_events": 2}, "error": null,
         });
         assert_eq!(value["datapath"], expected);
 
         let value = serde_json::to_value(document(&dead(), &datapath).unwrap()).unwrap();
         assert_eq!(value["agent"], json!({"alive": false, "ready": false, "reason": "no socket at /s"}));
         assert_eq!(value["problems"], json!([]));
+    }
+
+    #[test]
+    fn nothing_broken_is_said_shortly() {
+        assert_eq!(break_line(BreakCount::default()), "breaks: none");
+        assert_eq!(break_line(BreakCount { total: 0, lost_events: 3 }), "breaks: none, 3 not told one by one");
     }
 
     #[test]

@@ -2,11 +2,23 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::{Result, ensure};
+
 use super::state::{ServicePort, State};
 use crate::cli::{Scope, ServiceReference};
 
 /// Most names in a message.
 const SHOWN: usize = 20;
+
+/// Makes sure that a Service is programmed.
+///
+/// # Errors
+/// [`no_such_service`], when it is not.
+pub fn require(state: &State, wanted: &ServiceReference, scope: &Scope) -> Result<()> {
+    let is_it = |service: &ServicePort| service.name == wanted.name && scope.covers(&service.namespace);
+    ensure!(state.services.values().any(is_it), no_such_service(state, wanted, scope));
+    Ok(())
+}
 
 /// The message for a Service that is not programmed: the nearest names, else those that there are.
 pub fn no_such_service(state: &State, wanted: &ServiceReference, scope: &Scope) -> String {

@@ -1,7 +1,12 @@
-//! `limpet`'s inspection commands on maps of the kernel's, pinned, with no agent. Needs root and a BPF file system.
+//! `limpet`'s inspection commands on maps of the kernel's, pinned, mostly with no agent. Needs root and a BPF file system.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
+mod agent;
+mod breaks;
 mod pinned;
+#[path = "../uplinks/place.rs"]
+#[expect(dead_code, reason = "the tests of uplinks need more of it")]
+mod place;
 
 use std::{
     io::Read,
@@ -18,8 +23,13 @@ fn limpet(pins: &Path, arguments: &[&str]) -> Output {
 }
 
 fn command(pins: &Path, arguments: &[&str]) -> Command {
+    command_at(Path::new("/nonexistent/agent.sock"), pins, arguments)
+}
+
+/// `limpet` on these pins and this socket.
+fn command_at(socket: &Path, pins: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_limpet"));
-    command.env_clear().arg("--pin-dir").arg(pins).args(["--socket", "/nonexistent/agent.sock"]).args(arguments);
+    command.env_clear().arg("--pin-dir").arg(pins).arg("--socket").arg(socket).args(arguments);
     command
 }
 
@@ -46,7 +56,7 @@ shop       dns   -     UDP       None      [2001:db8::53]:53         0/0
         (
             &["get", "backends"],
             "\
-NAMESPACE  NAME   ADDRESS         PROTOCOL  NODE  STATE     SERVICES              SHARE
+NAMESPACE  NAME   ADDRESS         PROTOCOL  NODE  STATE     SERVICE               SHARE
 default    web-0  10.1.0.10:8080  TCP       n1    active    default/web:http/TCP  100.0%
 default    web-1  10.1.1.10:8080  TCP       n2    draining  default/web:http/TCP  0.0%
 ",
@@ -119,6 +129,9 @@ fn describes_a_service_or_says_what_there_is() {
     let output = limpet(pinned.root(), &["describe", "service", "default/web", "-o", "json"]);
     let value = json(&output);
     assert_eq!(value["ports"][0]["affinity_timeout_seconds"], json!(10_800));
+    assert_eq!(value["ports"][0]["affinity_key"], json!("port"));
+    assert_eq!(value["ports"][0]["affinity_expiry"], json!("stable"));
+    assert_eq!(value["ports"][0]["client_prefix"], json!({"IPv4": 24}));
     assert_eq!(value["ports"][0]["tables"], json!([{"family": "IPv4", "slots": 5, "backends": 1, "fair_share": 1.0}]));
     assert_eq!(value["problems"], json!(null));
 
@@ -149,6 +162,10 @@ fn status_is_not_well_without_an_agent_but_says_what_the_maps_know() {
     assert_eq!(used("slots", json!(null)), Some(json!(5)));
     assert_eq!(used("flows", json!("IPv4")), Some(json!(2)));
     assert_eq!(used("flows of one packet", json!("IPv4")), Some(json!(2)));
+    assert_eq!(used("clients", json!("IPv4")), Some(json!(1)));
+    assert_eq!(used("clients of one packet", json!("IPv6")), Some(json!(0)));
+    let lost = 2 * aya::util::nr_cpus().unwrap();
+    assert_eq!(value["datapath"]["breaks"], json!({"total": 3, "lost_events": lost}));
 }
 
 #[test]
@@ -171,7 +188,8 @@ fn detach_removes_everything_and_then_finds_nothing() {
     let pinned = Pinned::new("detach");
     let output = limpet(pinned.root(), &["detach"]);
     assert!(output.status.success(), "{output:?}");
-    assert!(text(&output.stdout).contains("removed maps (21): "), "{output:?}");
+    let removed = format!("removed maps ({}): ", lb_userspace::dataplane::maps::names().count());
+    assert!(text(&output.stdout).contains(&removed), "{output:?}");
     assert!(!pinned.root().exists());
     let output = limpet(pinned.root(), &["detach"]);
     assert!(output.status.success(), "{output:?}");

@@ -7,17 +7,18 @@ use std::{
 
 use lb_common::{
     Family, Reason, V4, V6,
+    breaks::BreakReason,
     family::{Address, Address4},
     layout::{
-        Backend, Flow, Frontend, Name, NameKey, NextHop4, NextHop6, Way, backend_state, frontend_flags, frontend_kind,
-        name_kind,
+        Affinity, AffinityKey4, Backend, BreakCounts, BreakRate, Flow, Frontend, Name, NameKey, NextHop4, NextHop6,
+        Way, backend_state, frontend_flags, frontend_kind, name_kind,
     },
     wire::Protocol,
 };
 use lb_userspace::dataplane::{Maps, Pins, Pod, Sizes, load, names};
 
 /// Room for what is written here, and little more.
-const SIZES: Sizes = Sizes { flows: 64, slots: 1024, backends: 16, services: 8, frontends: 16, nodes: 8 };
+const SIZES: Sizes = Sizes { flows: 64, clients: 64, slots: 1024, backends: 16, services: 8, frontends: 16, nodes: 8 };
 const TABLE: (u32, u32) = (3, 5);
 
 /// The pins; removed when dropped, also after a panic.
@@ -32,6 +33,8 @@ impl Pinned {
         write_services(&mut maps);
         write_nodes(&mut maps);
         write_flows(&mut maps);
+        write_client(&mut maps);
+        write_breaks(&mut maps);
         let cpus = aya::util::nr_cpus().unwrap();
         let packets = (0..cpus).map(|cpu| if cpu == 0 { 7 } else { 0 }).collect::<Vec<_>>();
         maps.counters.set(Reason::LocalNew.index(), packets.try_into().unwrap(), 0).unwrap();
@@ -67,7 +70,7 @@ fn write_names(maps: &mut Maps) {
 fn write_services(maps: &mut Maps) {
     let mut backend = |id: u32, address: [u8; 4], node: u32, state: u8| {
         let address = Address4::from(Ipv4Addr::from(address)).to_words();
-        let value = Backend { address, port: 8080, protocol: 6, state, node, generation: 1, version: 4 };
+        let value = Backend { address, port: 8080, protocol: 6, state, node, generation: 1, service: 1 };
         maps.backends.set(id, Pod(value), 0).unwrap();
     };
     backend(1, [10, 1, 0, 10], 0, backend_state::ACTIVE);
@@ -77,7 +80,8 @@ fn write_services(maps: &mut Maps) {
 
     let web = Frontend {
         kind: frontend_kind::LOAD_BALANCER_IP,
-        flags: frontend_flags::CLIENT_AFFINITY,
+        flags: frontend_flags::CLIENT_AFFINITY | frontend_flags::STABLE_EXPIRY,
+        client_prefix: 24,
         service: 1,
         table_offset: TABLE.0,
         table_length: TABLE.1,
@@ -132,4 +136,23 @@ fn write_flows(maps: &mut Maps) {
     maps.v4.new_flows.insert(key(9), flow(1, 9), 0).unwrap();
     // On its way from one map to the other: to be shown once.
     maps.v4.new_flows.insert(key(7), flow(1, 1), 0).unwrap();
+}
+
+fn write_client(maps: &mut Maps) {
+    let key = AffinityKey4 { client: Ipv4Addr::new(198, 51, 100, 0).into(), service: [1, 2] };
+    let affinity = Affinity { backend: 1, generation: 1, ..Affinity::default() };
+    maps.v4.affinity.insert(Pod(key), Pod(affinity), 0).unwrap();
+}
+
+/// Two that expired and one whose Pod went, on two CPUs where there are as many; and some that were not told.
+fn write_breaks(maps: &mut Maps) {
+    let cpus = aya::util::nr_cpus().unwrap();
+    let mut counts = vec![BreakCounts::default(); cpus];
+    counts[0][BreakReason::Expired.index() as usize] += 1;
+    counts[cpus - 1][BreakReason::Expired.index() as usize] += 1;
+    counts[cpus - 1][BreakReason::BackendGone.index() as usize] += 1;
+    let counts: Vec<_> = counts.into_iter().map(Pod).collect();
+    maps.breaks.set(1, counts.try_into().unwrap(), 0).unwrap();
+    let rates = vec![Pod(BreakRate { lost: 2, ..BreakRate::default() }); cpus];
+    maps.break_rate.set(0, rates.try_into().unwrap(), 0).unwrap();
 }

@@ -32,7 +32,7 @@ const LIMITS: [&str; 12] = [
     "--max-flows",
     "1024",
     "--max-slots",
-    "4096",
+    "16384",
     "--max-backends",
     "64",
     "--max-services",
