@@ -91,7 +91,6 @@ pub fn write(maps: &mut Maps, write: &Write, applied: &Applied, tunnel_port: u16
             remove_name(maps, name_kind::NODE, *id)
         }
         Write::ForgetService { id } => remove_name(maps, name_kind::SERVICE, *id),
-        Write::ForgetBackend { id } => remove_name(maps, name_kind::BACKEND, *id),
     }
 }
 

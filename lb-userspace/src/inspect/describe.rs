@@ -255,7 +255,7 @@ fn affinity_text(port: &PortDescription) -> String {
     };
     if port.affinity_key.is_some() {
         let prefixes = port.client_prefix.iter().map(|(family, bits)| format!("{family} /{bits}"));
-        text += &format!("  Client:     {}\n", list(prefixes));
+        text += &format!("  Client:     {}\n", prefixes.collect::<Vec<_>>().join(", "));
     }
     text + match port.affinity_expiry {
         None => "",

@@ -16,7 +16,7 @@ use crate::model::{Family, NodeAddresses, Protocol, ServicePortName, maglev};
 pub struct Applied {
     /// Service ids and what they stand for.
     pub services: BTreeMap<u32, ServicePortName>,
-    /// Backend ids and the identities that they stand for.
+    /// Backend ids and the identities that they stand for, or stood for last.
     pub backend_names: BTreeMap<u32, String>,
     /// Backend ids with their records, those that are Gone included, for their generations.
     pub backends: BTreeMap<u32, AppliedBackend>,
@@ -169,9 +169,6 @@ impl Applied {
             Write::ForgetService { id } => {
                 self.services.remove(id);
                 self.cooling_services.insert(*id, now_seconds);
-            }
-            Write::ForgetBackend { id } => {
-                self.backend_names.remove(id);
             }
         }
     }

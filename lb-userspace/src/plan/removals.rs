@@ -34,7 +34,6 @@ pub(super) fn all(planner: &Planner<'_>, moved_locals: Vec<Write>, siblings: Vec
         let gone = applied.services.keys().filter(|id| !planner.kept_services.contains(*id));
         removals.extend(gone.map(|id| Write::ForgetService { id: *id }));
     }
-    removals.extend(forgotten(planner).map(|id| Write::ForgetBackend { id }));
     removals
 }
 
@@ -64,23 +63,12 @@ fn removed_nodes(planner: &Planner<'_>) -> impl Iterator<Item = u32> {
         .map(|(id, _)| *id)
 }
 
-/// Names of backends that went long enough ago, or never came.
-fn forgotten(planner: &Planner<'_>) -> impl Iterator<Item = u32> {
-    let names = planner.applied.backend_names.keys().copied();
-    names.filter(|id| !planner.wanted.is_needed(*id)).filter(|id| {
-        planner.applied.backends.get(id).is_none_or(|backend| {
-            backend.retired_at.is_some_and(|since| since.saturating_add(GRACE_SECONDS) <= planner.now_seconds)
-        })
-    })
-}
-
-/// When planning again may give more: a name can be forgotten, or what is full has room again.
+/// When planning again may give more: an entry of a local backend can go, or what is full has room again.
 pub(super) fn again_at(planner: &Planner<'_>, removals: &[Write]) -> Option<u64> {
     let applied = planner.applied;
     let now = planner.now_seconds;
-    let retired = applied.backends.iter().filter_map(|(id, b)| Some((id, b.retired_at?)));
-    let named = retired.filter(|(id, _)| applied.backend_names.contains_key(id));
-    let mut times: Vec<u64> = named.map(|(_, at)| at + GRACE_SECONDS).collect();
+    let found = applied.local_backends.values().filter_map(|id| applied.backends.get(id)?.retired_at);
+    let mut times: Vec<u64> = found.map(|at| at + GRACE_SECONDS).collect();
     if removals.iter().any(|write| matches!(write, Write::RetireBackend { .. })) {
         times.push(now + GRACE_SECONDS);
     }

@@ -146,7 +146,8 @@ pub enum Write {
         /// Where in the array of slots.
         extent: Extent,
     },
-    /// The backend is gone: its record stays, with this state, for those who remember the id.
+    /// The backend is gone: its record stays, with this state, for those who remember the id, and its name, for telling
+    /// people who had it. Both are overwritten when the id is given to another.
     RetireBackend {
         /// The backend's id.
         id: u32,
@@ -159,11 +160,6 @@ pub enum Write {
     /// The id stands for no Service port any longer.
     ForgetService {
         /// The Service port's id.
-        id: u32,
-    },
-    /// The retired id stands for no backend any longer; its record stays, for its generation.
-    ForgetBackend {
-        /// The backend's id.
         id: u32,
     },
 }

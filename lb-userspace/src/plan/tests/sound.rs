@@ -54,8 +54,7 @@ impl Memory {
             | Write::RemoveSibling { .. }
             | Write::Frontend { .. }
             | Write::RemoveFrontend { .. }
-            | Write::RemoveLocalBackend { .. }
-            | Write::ForgetBackend { .. } => {}
+            | Write::RemoveLocalBackend { .. } => {}
         }
     }
 

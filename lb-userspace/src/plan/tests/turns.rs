@@ -59,7 +59,6 @@ fn show(write: &Write) -> String {
         Write::RetireBackend { id } => format!("retire backend {id}"),
         Write::RemoveNode { id } => format!("remove node {id}"),
         Write::ForgetService { id } => format!("forget service {id}"),
-        Write::ForgetBackend { id } => format!("forget backend {id}"),
     }
 }
 
@@ -119,7 +118,7 @@ fn a_pod_is_replaced_at_its_address_and_comes_back() {
                 &[],
             ),
             (61, second.clone(), &[], &[]),
-            (62, second, &["forget backend 1"], &[]),
+            (62, second, &[], &[]),
             (
                 63,
                 first,
@@ -191,7 +190,7 @@ fn a_backend_of_this_node_that_went_is_found_for_its_grace() {
             (
                 122,
                 gone,
-                &["remove local 10.3.0.1:8080", "remove local 10.3.0.2:8080", "forget backend 1", "forget backend 2"],
+                &["remove local 10.3.0.1:8080", "remove local 10.3.0.2:8080"],
                 &[],
             ),
         ],
