@@ -1,14 +1,18 @@
 //! The agent on a node, and all that the lab relies on in `limpet`'s command line and output.
 //!
 //! - `limpet agent --source dir:PATH --node NAME --uplink DEV --pin-dir DIR --socket PATH
-//!   --max-flows N --max-slots N` runs in the node's network namespace until SIGTERM, and leaves
+//!   --max-flows N --max-clients N --max-slots N` runs in the node's network namespace until SIGTERM, and leaves
 //!   the datapath as it is then. It starts again after SIGKILL with the old socket's file there.
 //! - `limpet --pin-dir DIR --socket PATH status -o json` prints an object with `agent` and
 //!   `problems`, also when no agent is alive; see [`Status`].
+//! - `limpet --pin-dir DIR get backends -A -o json` prints an array of objects with `address`,
+//!   `service`, which has `namespace` and `name`, and `slots`: how much of a table is the backend's.
 //! - `limpet --pin-dir DIR detach` takes programs, links, maps and the pin directory away.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -25,11 +29,14 @@ use crate::net::topology::UPLINK;
 use crate::process;
 use crate::record::{Made, Record};
 use crate::wait;
+use crate::world::NAMESPACE;
 
 /// Where the kernel keeps pinned BPF objects.
 const BPFFS: &str = "/sys/fs/bpf";
 /// Room for flows on each node: a few times what any test holds.
 const MAX_FLOWS: u32 = 65_536;
+/// Room for clients that are held by affinity on each node: many times those of any test.
+const MAX_CLIENTS: u32 = 16_384;
 /// Room for lookup tables on each node.
 const MAX_SLOTS: u32 = 1 << 20;
 /// How long a command of `limpet` may take.
@@ -66,6 +73,20 @@ impl AgentStatus {
     fn has_caught_up(self) -> bool {
         self.alive && self.ready && self.in_step.unwrap_or(true)
     }
+}
+
+/// A row of `limpet get backends -o json`, as far as the lab needs it.
+#[derive(Debug, Deserialize)]
+struct BackendRow {
+    address: IpAddr,
+    service: ServiceOfRow,
+    slots: u32,
+}
+
+#[derive(Debug, Deserialize)]
+struct ServiceOfRow {
+    namespace: String,
+    name: String,
 }
 
 /// What a `limpet` command said.
@@ -154,6 +175,7 @@ impl Agent {
         arguments.extend(["--pin-dir".into(), self.pin_directory.clone().into()]);
         arguments.extend(["--socket".into(), self.socket.clone().into()]);
         arguments.extend(["--max-flows".into(), MAX_FLOWS.to_string().into()]);
+        arguments.extend(["--max-clients".into(), MAX_CLIENTS.to_string().into()]);
         arguments.extend(["--max-slots".into(), MAX_SLOTS.to_string().into()]);
         let running = launch(
             record,
@@ -215,9 +237,29 @@ impl Agent {
         })
     }
 
+    /// The addresses of the backends that new connections to a Service may be sent to on this node.
+    pub(crate) fn used_backends(&self, service: &str) -> Result<BTreeSet<IpAddr>> {
+        let rows = self.limpet(&["get", "backends", "-A", "-o", "json"])?.json()?;
+        let rows: Vec<BackendRow> = serde_json::from_value(rows).context("`limpet get backends` has another form")?;
+        let is_used = |row: &BackendRow| {
+            let ServiceOfRow { namespace, name } = &row.service;
+            namespace == NAMESPACE && name == service && row.slots > 0
+        };
+        Ok(rows.into_iter().filter(is_used).map(|row| row.address).collect())
+    }
+
     /// The flags that make any `limpet` command speak about this node.
     pub(crate) fn flags(&self) -> Vec<OsString> {
         vec!["--pin-dir".into(), self.pin_directory.clone().into(), "--socket".into(), self.socket.clone().into()]
+    }
+
+    /// Lets this program be the agent from its next start on.
+    pub(crate) fn use_program(&mut self, limpet: PathBuf) {
+        self.limpet = limpet;
+    }
+
+    pub(crate) fn node(&self) -> &str {
+        &self.node
     }
 
     pub(crate) fn pin_directory(&self) -> &std::path::Path {

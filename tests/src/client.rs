@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt::SendTimeout,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect as connect_socket, setsockopt, socket,
+    sockopt::SendTimeout,
 };
 use nix::sys::time::TimeVal;
 
 use crate::address::{self, Family};
 use crate::net::namespace::Namespace;
-pub use crate::wire::Answer;
+pub use crate::wire::{Answer, Session};
 use crate::wire::{CHUNK_BYTES, Checksum, Receipt, Request, Stream, pieces};
 use crate::world::Protocol;
 
@@ -43,6 +44,12 @@ impl Client {
     pub fn tcp(&self, to: SocketAddr, from: Option<SocketAddr>) -> Result<Connection> {
         let stream = self.namespace.run(|| open(to, from)).with_context(|| self.no_way(to))?;
         Connection::new(stream).with_context(|| self.no_way(to))
+    }
+
+    /// Runs `work` inside the client's namespace: there [`connect`] opens one connection after the
+    /// other without entering it for each.
+    pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        self.namespace.run(work)
     }
 
     /// Asks once who answers, over a connection or a socket of its own.
@@ -85,6 +92,11 @@ impl Client {
     }
 }
 
+/// Opens a TCP connection from the namespace that the thread is in.
+pub(crate) fn connect(to: SocketAddr, from: SocketAddr) -> Result<Connection> {
+    Connection::new(open(to, Some(from))?)
+}
+
 /// An open TCP connection to a Pod's server.
 #[derive(Debug)]
 pub struct Connection {
@@ -103,6 +115,19 @@ impl Connection {
     /// Asks who is at the other end. Can be asked again and again on the same connection.
     pub fn who(&mut self) -> Result<Answer> {
         self.ask(Request::Who)?;
+        self.read_line()
+    }
+
+    /// Stores a value for this client in the server's memory. An answer without it says that the
+    /// server has no room.
+    pub fn post(&mut self, value: u64) -> Result<Session> {
+        self.ask(Request::Post { value })?;
+        self.read_line()
+    }
+
+    /// Asks for the value that this client stored.
+    pub fn get(&mut self) -> Result<Session> {
+        self.ask(Request::Get)?;
         self.read_line()
     }
 
@@ -179,7 +204,7 @@ fn open(to: SocketAddr, from: Option<SocketAddr>) -> Result<TcpStream> {
     if let Some(from) = from {
         bind(socket.as_raw_fd(), &SockaddrStorage::from(from)).with_context(|| format!("cannot bind {from}"))?;
     }
-    connect(socket.as_raw_fd(), &SockaddrStorage::from(to)).context("cannot connect")?;
+    connect_socket(socket.as_raw_fd(), &SockaddrStorage::from(to)).context("cannot connect")?;
     Ok(TcpStream::from(socket))
 }
 

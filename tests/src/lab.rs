@@ -1,5 +1,9 @@
 //! A running lab: what is in it, and changing it.
 
+mod agents;
+mod faults;
+mod programmed;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -9,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use nix::unistd::geteuid;
 
 use crate::address::{CLIENTS, NODES};
-use crate::agent::{self, Agent, Said, Status};
+use crate::agent::Agent;
 use crate::binaries;
 use crate::client::Client;
 use crate::janitor::Janitor;
@@ -154,6 +158,11 @@ impl Lab {
         topology::route_frontends_via(&self.names, node)
     }
 
+    /// Gives a client an ingress node of its own, whatever [`Lab::route_frontends_via`] says; none takes that back.
+    pub fn route_client_via(&self, client: u8, node: Option<u8>) -> Result<()> {
+        topology::route_client_via(&self.names, client, node)
+    }
+
     /// Adds a Pod on a node, with a running server, and returns its name. It is behind no Service.
     pub fn add_pod(&mut self, node: u8) -> Result<String> {
         let mut names = self.add_pods(&[node])?;
@@ -168,8 +177,14 @@ impl Lab {
 
     /// Adds a Pod of this name, as a StatefulSet does: a name that was used before may come back.
     pub fn add_pod_named(&mut self, node: u8, name: &str) -> Result<()> {
-        let pod = self.world.plan_pod(node, Some(name))?;
-        self.make_pods(vec![pod])?;
+        self.add_pods_named(&[(node, name)])
+    }
+
+    /// The same for several, but faster.
+    pub fn add_pods_named(&mut self, pods: &[(u8, &str)]) -> Result<()> {
+        let plan = |(node, name): &(u8, &str)| self.world.plan_pod(*node, Some(name));
+        let pods = pods.iter().map(plan).collect::<Result<Vec<Pod>>>()?;
+        self.make_pods(pods)?;
         Ok(())
     }
 
@@ -226,57 +241,6 @@ impl Lab {
         surplus.iter().try_for_each(|pod| self.remove_pod(pod))
     }
 
-    /// Starts a node's agent and waits until it is in step.
-    pub fn start_agent(&mut self, node: u8) -> Result<()> {
-        let at = self.agent_at(node)?;
-        let (record, manifests) = (&self.record, &self.manifests);
-        let agent = &mut self.agents[at];
-        agent.start(record, manifests)?;
-        agent.wait_until_in_step()
-    }
-
-    /// Ends a node's agent as an upgrade would, by SIGTERM. Its datapath goes on.
-    pub fn stop_agent(&mut self, node: u8) -> Result<()> {
-        let at = self.agent_at(node)?;
-        self.agents[at].stop()
-    }
-
-    /// Ends a node's agent by SIGKILL. Its datapath goes on.
-    pub fn kill_agent(&mut self, node: u8) -> Result<()> {
-        let at = self.agent_at(node)?;
-        self.agents[at].kill()
-    }
-
-    /// What `limpet status` says on a node.
-    pub fn status(&self, node: u8) -> Result<Status> {
-        self.agents[self.agent_at(node)?].status()
-    }
-
-    /// Runs a `limpet` command on a node, with the flags that it needs there.
-    pub fn limpet(&self, node: u8, arguments: &[&str]) -> Result<Said> {
-        self.agents[self.agent_at(node)?].limpet(arguments)
-    }
-
-    /// Where a node's agent pins its maps and links.
-    pub fn pin_directory(&self, node: u8) -> Result<&Path> {
-        Ok(self.agents[self.agent_at(node)?].pin_directory())
-    }
-
-    /// A command line for people that runs `limpet ARGUMENTS` on a node.
-    pub fn limpet_line(&self, node: u8, arguments: &str) -> Result<String> {
-        let agent = &self.agents[self.agent_at(node)?];
-        let flags = agent.flags();
-        let flags: Vec<_> = flags.iter().map(|flag| flag.to_string_lossy()).collect();
-        let program = agent.program().display();
-        Ok(format!("{program} {} {arguments}", flags.join(" ")))
-    }
-
-    /// The last lines of all agents' logs, to show when something failed.
-    #[must_use]
-    pub fn agent_logs(&self) -> String {
-        self.agents.iter().map(Agent::log_tail).collect()
-    }
-
     /// Leaves the lab as it is when this process ends. [`tear_down_abandoned`] ends it later.
     ///
     /// [`tear_down_abandoned`]: crate::tear_down_abandoned
@@ -312,8 +276,7 @@ impl Lab {
         }
         let mut names = Vec::new();
         for (pod, mut server) in pods.into_iter().zip(started) {
-            wait_until_ready(&mut server)
-                .with_context(|| format!("the server of Pod {} did not come up", pod.name()))?;
+            wait_until_ready(&mut server, &pod)?;
             self.servers.insert(pod.name().to_owned(), server);
             names.push(pod.name().to_owned());
             self.world.insert_pod(pod);
@@ -337,25 +300,8 @@ impl Lab {
         )
     }
 
-    fn add_agents(&mut self, limpet: &Path) -> Result<()> {
-        let pin_root = agent::make_pin_root(&self.record, &self.id)?;
-        topology::wake_router(&self.names, &pin_root)?;
-        for node in 1..=NODES {
-            let namespace = self.names.node(node);
-            let mut agent = Agent::new(&self.record, namespace, node, limpet.to_owned(), &pin_root)?;
-            agent.start(&self.record, &self.manifests)?;
-            self.agents.push(agent);
-        }
-        self.agents.iter().try_for_each(Agent::wait_until_in_step)
-    }
-
     fn write_services(&self, names: &[String]) -> Result<()> {
         names.iter().try_for_each(|name| self.manifests.write_service(&self.world, name))
-    }
-
-    fn agent_at(&self, node: u8) -> Result<usize> {
-        let at = usize::from(node).checked_sub(1);
-        at.filter(|at| *at < self.agents.len()).with_context(|| format!("there is no agent on node {node}"))
     }
 }
 
@@ -368,12 +314,15 @@ impl Drop for Lab {
 }
 
 /// The server says so on its output, which ends when the server does.
-fn wait_until_ready(server: &mut Running) -> Result<()> {
-    let output = server.child.stdout.take().context("there is no output")?;
-    let mut line = String::new();
-    BufReader::new(output).read_line(&mut line).context("cannot read its output")?;
-    ensure!(line.trim() == server::READY, "it ended; its log says why");
-    Ok(())
+fn wait_until_ready(server: &mut Running, pod: &Pod) -> Result<()> {
+    let mut read = || {
+        let output = server.child.stdout.take().context("there is no output")?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line).context("cannot read its output")?;
+        ensure!(line.trim() == server::READY, "it ended; its log says why");
+        Ok(())
+    };
+    read().with_context(|| format!("the server of Pod {} did not come up", pod.name()))
 }
 
 /// Short, and different for labs that run at the same time.

@@ -21,7 +21,9 @@ pub mod demo;
 pub mod janitor;
 pub mod launch;
 pub mod manifest;
+pub mod scenarios;
 pub mod server;
+pub mod sessions;
 pub mod wait;
 pub mod world;
 
@@ -30,6 +32,7 @@ mod lab;
 mod net;
 mod process;
 mod record;
+mod table;
 mod wire;
 
 pub use lab::{Lab, Options};

@@ -1,4 +1,4 @@
-//! `limpet-lab`: the demo, and the processes that a lab consists of.
+//! `limpet-lab`: the demo, the scenarios, and the processes that a lab consists of.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use limpet_lab::{Lab, Options, demo, janitor, launch, server};
+use limpet_lab::{Lab, Options, demo, janitor, launch, scenarios, server};
 
 /// Limpet's network lab.
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ struct Arguments {
 enum Command {
     /// Show Limpet at work in a lab of its own.
     Demo(DemoArguments),
+    /// Count lost sessions while agents, nodes and Pods go and come, each time in a lab of its own.
+    Scenarios(ScenariosArguments),
     /// Hold a lab without agents, whose id is printed, until the standard input ends (for tests).
     #[command(hide = true)]
     Hold,
@@ -59,6 +61,16 @@ struct DemoArguments {
     down: bool,
 }
 
+#[derive(Debug, Args)]
+struct ScenariosArguments {
+    /// Write the numbers to this file as well, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a page about them to this file as well.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(code) => code,
@@ -73,6 +85,9 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo(DemoArguments { down: true, .. }) => demo::down()?,
         Command::Demo(DemoArguments { keep, .. }) => return demo::run(keep),
+        Command::Scenarios(ScenariosArguments { json, markdown }) => {
+            return scenarios::run(json.as_deref(), markdown.as_deref());
+        }
         Command::Hold => hold()?,
         Command::Serve { pod } => server::serve(&pod)?,
         Command::Janitor { record } => janitor::run(&record)?,

@@ -134,7 +134,7 @@ fn service_object(service: &Service) -> Value {
             "ipFamilies": Family::BOTH.map(Family::name),
             "ipFamilyPolicy": "RequireDualStack",
             "externalIPs": Family::BOTH.map(|family| address::external_ip(family, ordinal)),
-            "externalTrafficPolicy": "Cluster",
+            "externalTrafficPolicy": if spec.local_only { "Local" } else { "Cluster" },
             "internalTrafficPolicy": "Cluster",
             "selector": {"app": spec.name},
             "sessionAffinity": "None",
@@ -142,6 +142,9 @@ fn service_object(service: &Service) -> Value {
         },
         "status": {"loadBalancer": {"ingress": ingress}},
     });
+    if !spec.annotations.is_empty() {
+        object["metadata"]["annotations"] = json!(spec.annotations);
+    }
     if let Some(seconds) = spec.affinity_seconds {
         object["spec"]["sessionAffinity"] = json!("ClientIP");
         object["spec"]["sessionAffinityConfig"] = json!({"clientIP": {"timeoutSeconds": seconds}});
@@ -208,6 +211,19 @@ mod tests {
                 "targetRef": {"kind": "Pod", "namespace": "lab", "name": "web-0"},
             }])
         );
+    }
+
+    #[test]
+    fn annotations_and_the_traffic_policy_are_written() {
+        let mut world = World::default();
+        let plain = ServiceSpec::new("web", &[]);
+        let object = |world: &World| service_object(world.service("web").unwrap());
+        world.put_service(plain.clone()).unwrap();
+        assert_eq!(object(&world)["metadata"], json!({"namespace": "lab", "name": "web"}));
+        assert_eq!(object(&world)["spec"]["externalTrafficPolicy"], "Cluster");
+        world.put_service(plain.with_local_pods_only().with_annotation("example.org/colour", "red")).unwrap();
+        assert_eq!(object(&world)["metadata"]["annotations"], json!({"example.org/colour": "red"}));
+        assert_eq!(object(&world)["spec"]["externalTrafficPolicy"], "Local");
     }
 
     #[test]

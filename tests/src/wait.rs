@@ -33,6 +33,11 @@ pub fn until_true(what: &str, limit: Duration, mut look: impl FnMut() -> Result<
     until(what, limit, || Ok(look()?.then_some(())))
 }
 
+/// Lets time pass, where time itself is what something needs: a time-out to run out, a router to notice.
+pub fn let_pass(time: Duration) {
+    thread::sleep(time);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

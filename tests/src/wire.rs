@@ -7,11 +7,16 @@
 //! | `who` | one line of JSON, an [`Answer`] |
 //! | `upload N`, then N bytes | one line of JSON, a [`Receipt`] |
 //! | `download N SEED` | N bytes of [`Stream`] |
+//! | `post VALUE` | one line of JSON, a [`Session`]: the value is the client's from now on |
+//! | `get` | one line of JSON, a [`Session`] |
+//!
+//! The last two are what a web application's session is: the server keeps one value for each client
+//! address, in memory, and a new server knows nothing. A value is a number.
 //!
 //! Anything else ends the connection. UDP: every datagram is answered with an [`Answer`] in JSON,
 //! from the address that it was sent to.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,12 +45,25 @@ pub(crate) struct Receipt {
     pub(crate) checksum: u64,
 }
 
+/// What a server has in memory for the client that asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// The Pod that answered.
+    pub pod: String,
+    /// The client's address, as the server sees it.
+    pub client: IpAddr,
+    /// The value that this client has stored at this server; none when it has not, or could not.
+    pub value: Option<u64>,
+}
+
 /// A line that the client sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Who,
     Upload { bytes: u64 },
     Download { bytes: u64, seed: u64 },
+    Post { value: u64 },
+    Get,
 }
 
 impl Request {
@@ -56,6 +74,8 @@ impl Request {
             "who" => Self::Who,
             "upload" => Self::Upload { bytes: bounded(words.next()?)? },
             "download" => Self::Download { bytes: bounded(words.next()?)?, seed: words.next()?.parse().ok()? },
+            "post" => Self::Post { value: words.next()?.parse().ok()? },
+            "get" => Self::Get,
             _ => return None,
         };
         words.next().is_none().then_some(request)
@@ -67,6 +87,8 @@ impl Request {
             Self::Who => "who\n".to_owned(),
             Self::Upload { bytes } => format!("upload {bytes}\n"),
             Self::Download { bytes, seed } => format!("download {bytes} {seed}\n"),
+            Self::Post { value } => format!("post {value}\n"),
+            Self::Get => "get\n".to_owned(),
         }
     }
 }
@@ -141,14 +163,22 @@ mod tests {
 
     #[test]
     fn requests_are_read_as_they_are_written() {
-        for request in [Request::Who, Request::Upload { bytes: 10 << 20 }, Request::Download { bytes: 0, seed: 7 }] {
+        for request in [
+            Request::Who,
+            Request::Upload { bytes: 10 << 20 },
+            Request::Download { bytes: 0, seed: 7 },
+            Request::Post { value: u64::MAX },
+            Request::Get,
+        ] {
             assert_eq!(Request::parse(&request.line()), Some(request));
         }
     }
 
     #[test]
     fn what_is_no_request_is_refused() {
-        for line in ["", "whom", "who me", "upload", "upload -1", "download 1", "upload 99999999999"] {
+        for line in
+            ["", "whom", "who me", "upload", "upload -1", "download 1", "upload 99999999999", "post", "post x", "get 1"]
+        {
             assert_eq!(Request::parse(line), None, "{line:?}");
         }
     }

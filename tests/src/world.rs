@@ -142,6 +142,11 @@ pub struct ServiceSpec {
     pub ports: Vec<Port>,
     /// The time-out of `sessionAffinity: ClientIP`, or none for no affinity.
     pub affinity_seconds: Option<u32>,
+    /// Whether a node serves what comes from outside with its own Pods alone:
+    /// `externalTrafficPolicy: Local`.
+    pub local_only: bool,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
     /// The names of the Pods behind it.
     pub pods: Vec<String>,
 }
@@ -155,6 +160,8 @@ impl ServiceSpec {
             name: name.to_owned(),
             ports: Protocol::BOTH.map(port).to_vec(),
             affinity_seconds: None,
+            local_only: false,
+            annotations: BTreeMap::new(),
             pods: pods.to_vec(),
         }
     }
@@ -163,6 +170,20 @@ impl ServiceSpec {
     #[must_use]
     pub fn with_affinity(mut self, seconds: u32) -> Self {
         self.affinity_seconds = Some(seconds);
+        self
+    }
+
+    /// The same with `externalTrafficPolicy: Local`.
+    #[must_use]
+    pub fn with_local_pods_only(mut self) -> Self {
+        self.local_only = true;
+        self
+    }
+
+    /// The same with this annotation.
+    #[must_use]
+    pub fn with_annotation(mut self, key: &str, value: &str) -> Self {
+        self.annotations.insert(key.to_owned(), value.to_owned());
         self
     }
 
@@ -236,10 +257,23 @@ impl World {
         self.services.get(name).with_context(|| format!("the lab has no Service {name}"))
     }
 
+    /// All Services, by name.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values()
+    }
+
     /// The Pods behind a Service.
     pub fn pods_of<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a Pod> {
         let names = service.spec.pods.iter();
         names.filter_map(|name| self.pods.get(name))
+    }
+
+    /// The Pods that new connections to a Service may go to: the ready ones; if there are none, those
+    /// that serve while they terminate. That is the rule of `externalTrafficPolicy: Cluster`.
+    pub fn usable_pods_of<'a>(&'a self, service: &'a Service) -> Vec<&'a Pod> {
+        let in_state = |state| self.pods_of(service).filter(move |pod| pod.state == state).collect::<Vec<_>>();
+        let ready = in_state(PodState::Ready);
+        if ready.is_empty() { in_state(PodState::Terminating) } else { ready }
     }
 
     /// The names of the Services that have this Pod behind them.
@@ -340,6 +374,20 @@ mod tests {
         };
         assert_eq!(frontend("a", FrontendKind::LoadBalancerIp), "203.0.113.1:80");
         assert_eq!(frontend("b", FrontendKind::NodePort), "172.18.0.3:30017");
+    }
+
+    #[test]
+    fn terminating_pods_serve_when_no_other_is_ready() {
+        let mut world = world();
+        world.put_service(ServiceSpec::new("a", &world.pods_on(1))).unwrap();
+        let usable = |world: &World| {
+            let pods = world.usable_pods_of(world.service("a").unwrap());
+            pods.into_iter().map(|pod| pod.name().to_owned()).collect::<Vec<_>>()
+        };
+        world.set_pod_state("p1-1", PodState::Terminating).unwrap();
+        assert_eq!(usable(&world), ["p1-2"]);
+        world.set_pod_state("p1-2", PodState::NotReady).unwrap();
+        assert_eq!(usable(&world), ["p1-1"]);
     }
 
     #[test]

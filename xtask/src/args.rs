@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand, ValueEnum};
   cargo xtask test            every test, also those that need the kernel and the lab
   cargo xtask doctor          what this machine lacks, and what to type; changes nothing
 
-`demo`, `test` and `bench` need root, and install what is missing. Without root:
+`demo`, `scenarios`, `test` and `bench` need root, and install what is missing. Without root:
   sudo -E env \"PATH=$PATH\" cargo xtask demo"
 )]
 pub(crate) struct Args {
@@ -84,6 +84,18 @@ Exit code: 0 when everything is there, 1 when something is missing.")]
         down: bool,
     },
 
+    /// Build, count lost sessions in ten scenarios of change and failure, and write docs/scenarios.md
+    #[command(after_help = "Examples:
+  cargo xtask scenarios
+  cargo xtask scenarios --json scenarios.json
+
+Exit code: 0 when in each scenario the numbers agree, 1 when not.")]
+    Scenarios {
+        /// Write the numbers to this file as well, as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+
     /// Measure
     #[command(subcommand)]
     Bench(Bench),
@@ -130,6 +142,16 @@ mod tests {
             panic!("not read as `test`");
         };
         assert_eq!(args, ["-p", "lb-common", "maglev", "--", "--nocapture"]);
+    }
+
+    #[test]
+    fn scenarios_take_a_file_for_their_numbers() {
+        let json = |line: &[&str]| match Args::try_parse_from(line).unwrap().command {
+            Command::Scenarios { json } => json,
+            other => panic!("read as {other:?}"),
+        };
+        assert_eq!(json(&["cargo xtask", "scenarios"]), None);
+        assert_eq!(json(&["cargo xtask", "scenarios", "--json", "a.json"]), Some("a.json".into()));
     }
 
     #[test]

@@ -12,8 +12,10 @@ use crate::project::{BPF_PACKAGE, Profile, Project};
 use crate::setup::{self, Facts, Needed, Toolchain, root};
 use crate::{bpf_object, cargo, logged, tool};
 
-/// The program that makes the lab and shows the demo.
+/// The program that makes the lab, and shows the demo and the scenarios.
 const LAB: &str = "limpet-lab";
+/// The page that the scenarios write, below the workspace's root.
+const SCENARIOS_PAGE: &str = "docs/scenarios.md";
 /// What measures the datapath, for `cargo bench`.
 const BENCH: [&str; 4] = ["--package", "lb-userspace", "--bench", "datapath"];
 
@@ -92,6 +94,19 @@ pub(crate) fn demo(project: &Project, keep: bool, down: bool) -> anyhow::Result<
     demo.arg("demo");
     demo.args(keep.then_some("--keep")).args(down.then_some("--down"));
     become_it(&mut demo)
+}
+
+/// Builds everything, then becomes the lab's scenarios, which write their page of documentation.
+pub(crate) fn scenarios(project: &Project, json: Option<&Path>) -> anyhow::Result<u8> {
+    root::require("the scenarios load BPF programs and make network namespaces")?;
+    build_all(project, Needed::ToRun, Profile::Dev)?;
+
+    let mut scenarios = tool::command(program(project, Profile::Dev, LAB)?);
+    scenarios.arg("scenarios").arg("--markdown").arg(project.root.join(SCENARIOS_PAGE));
+    if let Some(file) = json {
+        scenarios.arg("--json").arg(file);
+    }
+    become_it(&mut scenarios)
 }
 
 /// Builds everything for speed, then becomes the bench.

@@ -1,4 +1,5 @@
-//! What a contributor types: `cargo xtask setup | doctor | build | lint | test | demo | bench`.
+//! What a contributor types: `cargo xtask setup | doctor | build | lint | test | demo | scenarios |
+//! bench`.
 //!
 //! This file only reads the arguments, calls the command and turns an error into a message and an exit
 //! code. It never depends on another crate of the workspace: it builds them.
@@ -42,6 +43,7 @@ fn run(command: Command) -> anyhow::Result<u8> {
         Command::Lint => commands::lint(&project),
         Command::Test { args } => commands::test(&project, &args),
         Command::Demo { keep, down } => commands::demo(&project, keep, down),
+        Command::Scenarios { json } => commands::scenarios(&project, json.as_deref()),
         Command::Bench(Bench::Datapath { json }) => commands::bench(&project, json.as_deref()),
     }
 }

@@ -3,6 +3,8 @@
 use std::env;
 use std::io::{self, IsTerminal};
 
+use crate::table;
+
 const BOLD: &str = "1";
 const DIM: &str = "2";
 const RED: &str = "31";
@@ -47,39 +49,13 @@ impl Printer {
     /// Columns, each as wide as its widest cell.
     pub(super) fn table<const N: usize>(&self, header: [&str; N], rows: &[[String; N]]) {
         let header = header.map(str::to_owned);
-        println!("  {}", self.painted(DIM, &line(&header, &header, rows)));
+        println!("  {}", self.painted(DIM, &table::line(&header, &header, rows)));
         for row in rows {
-            println!("  {}", line(row, &header, rows));
+            println!("  {}", table::line(row, &header, rows));
         }
     }
 
     fn painted(&self, code: &str, text: &str) -> String {
         if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-    }
-}
-
-fn line<const N: usize>(row: &[String; N], header: &[String; N], rows: &[[String; N]]) -> String {
-    let cells: Vec<String> = row
-        .iter()
-        .enumerate()
-        .map(|(column, cell)| {
-            let lengths = rows.iter().map(|row| row[column].chars().count());
-            let width = lengths.max().unwrap_or(0).max(header[column].chars().count());
-            format!("{cell:<width$}")
-        })
-        .collect();
-    cells.join("  ").trim_end().to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::line;
-
-    #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let owned = |row: [&str; 2]| row.map(str::to_owned);
-        let (header, rows) = (owned(["a", "long"]), [owned(["wide", "b"])]);
-        assert_eq!(line(&header, &header, &rows), "a     long");
-        assert_eq!(line(&rows[0], &header, &rows), "wide  b");
     }
 }

@@ -6,10 +6,16 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::namespace::Namespace;
+use crate::address::Family;
 
 /// Runs lines of `ip` commands inside a namespace.
 pub(crate) fn batch(namespace: &Namespace, lines: &[String]) -> Result<()> {
-    namespace.run(|| run(lines)).with_context(|| format!("in namespace {}", namespace.name()))
+    namespace.run(|| run(lines, None)).with_context(|| format!("in namespace {}", namespace.name()))
+}
+
+/// The same for commands whose family `ip` does not tell from their addresses: rules, and flushing tables.
+pub(crate) fn batch_in(family: Family, namespace: &Namespace, lines: &[String]) -> Result<()> {
+    namespace.run(|| run(lines, Some(family))).with_context(|| format!("in namespace {}", namespace.name()))
 }
 
 /// Makes a device behave like a port on a real wire.
@@ -40,9 +46,14 @@ pub(crate) fn make_wire(namespace: &Namespace, devices: &[&str]) -> Result<()> {
     })
 }
 
-fn run(lines: &[String]) -> Result<()> {
+fn run(lines: &[String], family: Option<Family>) -> Result<()> {
     let text = lines.join("\n") + "\n";
+    let family = family.map(|family| match family {
+        Family::V4 => "-4",
+        Family::V6 => "-6",
+    });
     let mut child = Command::new("ip")
+        .args(family)
         .args(["-batch", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

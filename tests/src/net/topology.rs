@@ -41,6 +41,11 @@ const EVERYWHERE: &[(&str, &str)] = &[
 
 const FORWARDING: &[(&str, &str)] = &[("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")];
 
+/// The router's table for everybody (`RT_TABLE_MAIN`).
+const MAIN_TABLE: u16 = 254;
+/// The router's tables for single clients follow this number.
+const FIRST_CLIENT_TABLE: u16 = 100;
+
 /// A client answers for a whole range of addresses and may speak from each of them.
 const MANY_ADDRESSES: &[(&str, &str)] = &[("ipv4/ip_nonlocal_bind", "1"), ("ipv6/ip_nonlocal_bind", "1")];
 
@@ -109,6 +114,9 @@ pub(crate) fn build(names: &Names, record: &Record) -> Result<()> {
     ip::batch(&outer, &wires)?;
 
     ip::batch(&router, &router_lines())?;
+    for family in Family::BOTH {
+        ip::batch_in(family, &router, &routing_rules(family))?;
+    }
     let ports: Vec<String> =
         (1..=CLIENTS).map(router_port_to_client).chain((1..=NODES).map(router_port_to_node)).collect();
     let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
@@ -164,13 +172,33 @@ pub(crate) fn remove_pod(names: &Names, pod: &Pod) -> Result<()> {
 
 /// Lets the router hand load-balancer IPs and external IPs to this node.
 pub(crate) fn route_frontends_via(names: &Names, node: u8) -> Result<()> {
-    let lines: Vec<String> = address::frontend_ranges()
-        .into_iter()
-        .map(|range| {
-            let gateway = address::node(family_of(range), node);
-            format!("route replace {range} via {gateway}")
-        })
+    ip::batch(&names.router(), &routes_of_frontends(node, MAIN_TABLE))
+}
+
+/// Lets the router hand what this client sends to load-balancer IPs and external IPs to a node of its own; with none,
+/// to the node that everybody else's goes to.
+pub(crate) fn route_client_via(names: &Names, client: u8, node: Option<u8>) -> Result<()> {
+    let router = names.router();
+    let table = table_of_client(client);
+    match node {
+        Some(node) => ip::batch(&router, &routes_of_frontends(node, table)),
+        None => Family::BOTH
+            .into_iter()
+            .try_for_each(|family| ip::batch_in(family, &router, &[format!("route flush table {table}")])),
+    }
+}
+
+/// Connects a node to the router, or cuts it off as if its cable were pulled.
+///
+/// A bridge that no longer knows where a node is sends the frames for it to all others. Their programs would take them
+/// for their own, and nobody would miss the node; so while one is cut off, the bridge keeps such frames.
+pub(crate) fn connect_node(names: &Names, node: u8, connected: bool) -> Result<()> {
+    let (link, flood) = if connected { ("up", "on") } else { ("down", "off") };
+    let mut lines: Vec<String> = (1..=NODES)
+        .filter(|other| *other != node)
+        .map(|other| format!("link set {} type bridge_slave flood {flood}", router_port_to_node(other)))
         .collect();
+    lines.push(format!("link set {} {link}", router_port_to_node(node)));
     ip::batch(&names.router(), &lines)
 }
 
@@ -224,6 +252,25 @@ fn router_lines() -> Vec<String> {
         }
     }
     lines
+}
+
+/// What a client sends is looked up in a table of its own first. It is empty, so that the main one decides, until the
+/// client is given a way of its own.
+fn routing_rules(family: Family) -> Vec<String> {
+    let rule = |client| {
+        let (range, table) = (address::client_range(family, client), table_of_client(client));
+        format!("rule add from {range} lookup {table} pref {table}")
+    };
+    (1..=CLIENTS).map(rule).collect()
+}
+
+fn routes_of_frontends(node: u8, table: u16) -> Vec<String> {
+    let route = |range| format!("route replace {range} via {} table {table}", address::node(family_of(range), node));
+    address::frontend_ranges().into_iter().map(route).collect()
+}
+
+fn table_of_client(client: u8) -> u16 {
+    FIRST_CLIENT_TABLE + u16::from(client)
 }
 
 fn client_lines(client: u8) -> Vec<String> {

@@ -1,5 +1,7 @@
-//! A Pod's server: says who it is and whom it sees, over TCP and UDP, IPv4 and IPv6.
+//! A Pod's server: says who it is and whom it sees, over TCP and UDP, IPv4 and IPv6, and keeps
+//! sessions in memory.
 
+mod sessions;
 mod tcp;
 mod udp;
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::wire::{Answer, CHUNK_BYTES, Checksum, MAX_LINE_BYTES, Receipt, Request, Stream, pieces, plain};
+use super::sessions::Sessions;
+use crate::wire::{Answer, CHUNK_BYTES, Checksum, MAX_LINE_BYTES, Receipt, Request, Session, Stream, pieces, plain};
 
 /// Connections above this number are closed as soon as they are accepted.
 const MAX_CONNECTIONS: usize = 1024;
@@ -21,6 +22,7 @@ const STACK_BYTES: usize = 128 << 10;
 /// Accepts connections until accepting fails.
 pub(super) fn serve(listener: &TcpListener, pod: &str) -> Result<()> {
     let open = Arc::new(AtomicUsize::new(0));
+    let sessions = Arc::new(Sessions::default());
     loop {
         let (stream, _) = listener.accept().context("cannot accept a connection")?;
         if open.load(Ordering::Relaxed) >= MAX_CONNECTIONS {
@@ -28,12 +30,13 @@ pub(super) fn serve(listener: &TcpListener, pod: &str) -> Result<()> {
         }
         open.fetch_add(1, Ordering::Relaxed);
         let counted = Arc::clone(&open);
+        let sessions = Arc::clone(&sessions);
         let pod = pod.to_owned();
         thread::Builder::new()
             .name("tcp".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                if let Err(error) = converse(stream, &pod) {
+                if let Err(error) = converse(stream, &pod, &sessions) {
                     eprintln!("a connection ended: {error:#}");
                 }
                 counted.fetch_sub(1, Ordering::Relaxed);
@@ -43,12 +46,14 @@ pub(super) fn serve(listener: &TcpListener, pod: &str) -> Result<()> {
 }
 
 /// Answers requests until the client leaves, says something else, or is silent for too long.
-fn converse(stream: TcpStream, pod: &str) -> Result<()> {
+fn converse(stream: TcpStream, pod: &str, sessions: &Sessions) -> Result<()> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(IDLE))?;
     stream.set_write_timeout(Some(IDLE))?;
     let answer =
         Answer { pod: pod.to_owned(), client: plain(stream.peer_addr()?), server: plain(stream.local_addr()?) };
+    let client = answer.client.ip();
+    let session = |value| Session { pod: pod.to_owned(), client, value };
     let mut input = BufReader::with_capacity(CHUNK_BYTES, stream.try_clone()?);
     let mut output = stream;
     loop {
@@ -62,6 +67,8 @@ fn converse(stream: TcpStream, pod: &str) -> Result<()> {
             Request::Who => write_line(&mut output, &answer)?,
             Request::Upload { bytes } => write_line(&mut output, &receive(&mut input, bytes)?)?,
             Request::Download { bytes, seed } => send(&mut output, bytes, seed)?,
+            Request::Post { value } => write_line(&mut output, &session(sessions.store(client, value)))?,
+            Request::Get => write_line(&mut output, &session(sessions.value(client)))?,
         }
     }
 }

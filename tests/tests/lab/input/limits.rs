@@ -32,7 +32,7 @@ struct Limit {
 const LIMITS: [Limit; 5] = [
     Limit { flag: "--max-frontends", value: 2, message: "no room for its frontends" },
     // The first element of the arrays of backends and of Services is nobody's, that of nodes is this node.
-    Limit { flag: "--max-backends", value: 2, message: "no ids left for its backends" },
+    Limit { flag: "--max-backends", value: 3, message: "no ids left for its backends" },
     Limit { flag: "--max-services", value: 3, message: "no id left for it" },
     Limit { flag: "--max-nodes", value: 2, message: "no id left for the nodes of its backends" },
     Limit { flag: "--max-slots", value: 2 * SMALLEST_TABLE, message: "no room for its lookup table" },
@@ -104,7 +104,7 @@ struct LimitedAgent(Child);
 impl LimitedAgent {
     fn start(lab: &Lab, manifests: &Path, limit: &Limit) -> Result<Self> {
         let arguments = format!(
-            "agent --source dir:{} --node n{INGRESS} --uplink eth0 --max-flows 1024 {} {}",
+            "agent --source dir:{} --node n{INGRESS} --uplink eth0 --max-flows 1024 --max-clients 1024 {} {}",
             manifests.display(),
             limit.flag,
             limit.value

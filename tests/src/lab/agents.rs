@@ -1,0 +1,80 @@
+//! The lab's agents: starting and ending them, and asking them and `limpet` on their nodes.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::Lab;
+use crate::address::NODES;
+use crate::agent::{self, Agent, Said, Status};
+use crate::net::topology;
+
+impl Lab {
+    /// Starts a node's agent and waits until it is in step.
+    pub fn start_agent(&mut self, node: u8) -> Result<()> {
+        let at = self.agent_at(node)?;
+        let (record, manifests) = (&self.record, &self.manifests);
+        let agent = &mut self.agents[at];
+        agent.start(record, manifests)?;
+        agent.wait_until_in_step()
+    }
+
+    /// Ends a node's agent as an upgrade would, by SIGTERM. Its datapath goes on.
+    pub fn stop_agent(&mut self, node: u8) -> Result<()> {
+        let at = self.agent_at(node)?;
+        self.agents[at].stop()
+    }
+
+    /// Ends a node's agent by SIGKILL. Its datapath goes on.
+    pub fn kill_agent(&mut self, node: u8) -> Result<()> {
+        let at = self.agent_at(node)?;
+        self.agents[at].kill()
+    }
+
+    /// What `limpet status` says on a node.
+    pub fn status(&self, node: u8) -> Result<Status> {
+        self.agents[self.agent_at(node)?].status()
+    }
+
+    /// Runs a `limpet` command on a node, with the flags that it needs there.
+    pub fn limpet(&self, node: u8, arguments: &[&str]) -> Result<Said> {
+        self.agents[self.agent_at(node)?].limpet(arguments)
+    }
+
+    /// Where a node's agent pins its maps and links.
+    pub fn pin_directory(&self, node: u8) -> Result<&Path> {
+        Ok(self.agents[self.agent_at(node)?].pin_directory())
+    }
+
+    /// A command line for people that runs `limpet ARGUMENTS` on a node.
+    pub fn limpet_line(&self, node: u8, arguments: &str) -> Result<String> {
+        let agent = &self.agents[self.agent_at(node)?];
+        let flags = agent.flags();
+        let flags: Vec<_> = flags.iter().map(|flag| flag.to_string_lossy()).collect();
+        let program = agent.program().display();
+        Ok(format!("{program} {} {arguments}", flags.join(" ")))
+    }
+
+    /// The last lines of all agents' logs, to show when something failed.
+    #[must_use]
+    pub fn agent_logs(&self) -> String {
+        self.agents.iter().map(Agent::log_tail).collect()
+    }
+
+    pub(super) fn add_agents(&mut self, limpet: &Path) -> Result<()> {
+        let pin_root = agent::make_pin_root(&self.record, &self.id)?;
+        topology::wake_router(&self.names, &pin_root)?;
+        for node in 1..=NODES {
+            let namespace = self.names.node(node);
+            let mut agent = Agent::new(&self.record, namespace, node, limpet.to_owned(), &pin_root)?;
+            agent.start(&self.record, &self.manifests)?;
+            self.agents.push(agent);
+        }
+        self.agents.iter().try_for_each(Agent::wait_until_in_step)
+    }
+
+    pub(super) fn agent_at(&self, node: u8) -> Result<usize> {
+        let at = usize::from(node).checked_sub(1);
+        at.filter(|at| *at < self.agents.len()).with_context(|| format!("there is no agent on node {node}"))
+    }
+}
