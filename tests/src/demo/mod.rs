@@ -1,5 +1,6 @@
 //! The demo: Limpet at work in a lab, told as a story with counts.
 
+mod clients;
 mod print;
 mod story;
 mod tally;

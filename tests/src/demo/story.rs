@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::clients;
 use super::print::Printer;
 use super::tally::Tally;
 use crate::address::{CLIENTS, Family, NODES};
@@ -35,6 +36,7 @@ pub(super) fn tell(lab: &mut Lab, out: &Printer, tally: &mut Tally) -> Result<()
     held(lab, out, tally)?;
     a_pod_goes(lab, out, tally)?;
     three_come(lab, out, tally)?;
+    clients::tell(lab, out, tally, CART)?;
     an_agent_dies(lab, out, tally)
 }
 

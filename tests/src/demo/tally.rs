@@ -41,6 +41,11 @@ impl Share {
         self.0.get(pod).copied().unwrap_or(0)
     }
 
+    /// The Pod that gave most answers.
+    pub(super) fn largest(&self) -> Option<&str> {
+        self.0.iter().max_by_key(|(_, count)| **count).map(|(pod, _)| pod.as_str())
+    }
+
     /// `p1-1 7, p1-2 12`, in the order of names.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
@@ -53,10 +58,31 @@ impl Share {
     }
 }
 
+impl FromIterator<String> for Share {
+    fn from_iter<I: IntoIterator<Item = String>>(pods: I) -> Self {
+        let mut share = Self::default();
+        for pod in pods {
+            *share.0.entry(pod).or_default() += 1;
+        }
+        share
+    }
+}
+
 impl Tally {
     /// Makes one request; no answer is nothing to fail for until there were too many.
     pub(super) fn ask(&mut self, client: &Client, protocol: Protocol, to: SocketAddr) -> Result<Option<Answer>> {
-        let answer = client.who(protocol, to, None);
+        self.ask_from(client, protocol, to, None)
+    }
+
+    /// The same, from this address and port (0: any port).
+    pub(super) fn ask_from(
+        &mut self,
+        client: &Client,
+        protocol: Protocol,
+        to: SocketAddr,
+        from: Option<SocketAddr>,
+    ) -> Result<Option<Answer>> {
+        let answer = client.who(protocol, to, from);
         self.count(answer)
     }
 
