@@ -3,6 +3,7 @@
 //! All tests share one lab, one after the other. Each has Services of its own, so that none
 //! depends on what another did. `ingress` is node 1 unless a test says otherwise.
 
+mod affinity;
 mod agent_death;
 mod detach;
 mod frontends;
@@ -44,6 +45,7 @@ fn tests() -> Vec<Test> {
         transfer::tests(),
         spread::tests(),
         pods::tests(),
+        affinity::tests(),
         input::tests(),
         agent_death::tests(),
         detach::tests(),
