@@ -160,7 +160,7 @@ fn choose_again<F: Family, T: FamilyTables<F>>(
     if !ask.begins {
         return Ok(id);
     }
-    let is_same = is_same(tables, &ask.frontend, (affinity.backend, affinity.generation), (id, backend.generation));
+    let is_same = is_same(tables, (affinity.backend, affinity.generation), (id, backend.generation), &backend);
     let next = Affinity {
         backend: id,
         generation: backend.generation,
@@ -207,7 +207,8 @@ pub fn promote<F: Family, T: FamilyTables<F>>(tables: &T, ask: &Ask<F>) {
     let Some(ghost) = ghost::replace(tables, ask.ghost(tables), backend, generation, last_used_seconds) else {
         return;
     };
-    if is_same(tables, &ask.frontend, (ghost.backend, ghost.generation), (backend, generation)) {
+    let before = (ghost.backend, ghost.generation);
+    if is_same(tables, before, (backend, generation), &found(tables, backend)) {
         return;
     }
     let before = Affinity {
@@ -290,13 +291,13 @@ fn of_this_port<T: Tables>(tables: &T, frontend: &Frontend, id: u32, service: u3
 }
 
 /// Whether two backends, each an id and a generation, are one, or are on the same Pod of a Service whose ports share
-/// their clients.
+/// their clients. `found` is what is found under the second one's id.
 #[inline(always)]
-fn is_same<T: Tables>(tables: &T, frontend: &Frontend, before: (u32, u32), now: (u32, u32)) -> bool {
+fn is_same<T: Tables>(tables: &T, before: (u32, u32), now: (u32, u32), found: &Backend) -> bool {
     if before == now {
         return true;
     }
-    let backend = found(tables, before.0);
-    let other_port = backend.generation == before.1 && backend.service != frontend.service;
-    other_port && tables.sibling(&SiblingKey { service: frontend.service, backend: before.0 }) == Some(now.0)
+    let backend = self::found(tables, before.0);
+    let are_there = backend.generation == before.1 && backend.state != backend_state::GONE && found.generation == now.1;
+    are_there && backend.service != found.service && backend.address == found.address
 }

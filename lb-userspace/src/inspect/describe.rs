@@ -9,7 +9,7 @@ use super::{
     Said, client,
     client::Error as Unreachable,
     get,
-    output::{self, NOTHING_THERE, age, list, percent},
+    output::{self, NOTHING_THERE, age, percent},
     services::FrontendCell,
     state::{BackendState, Extent, Frontend, ServicePort, State},
     status::problem_table,

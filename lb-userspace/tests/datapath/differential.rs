@@ -13,11 +13,12 @@ use lb_userspace::dataplane::FamilyMaps;
 use crate::{
     frames::{Random, arriving, leaving},
     kernel::{Kernel, Outcome, tcx_action, xdp_action},
+    ledger,
     world::{DEVICE, world},
 };
 
 /// Frames in one run.
-const FRAMES: usize = 60_000;
+const FRAMES: usize = 80_000;
 /// So that a failure can be looked into again.
 const SEED: u64 = 0x6c69_6d70_6574;
 /// Metadata that leaves less headroom than the tunnel needs, in bytes.
@@ -63,6 +64,10 @@ fn host_and_kernel_agree_on_every_frame_and_every_reason_is_reached() {
     check_flows(&memory.v6.flows, &kernel.maps().v6);
     check_replies(&memory.v4.replies, &kernel.maps().v4);
     check_replies(&memory.v6.replies, &kernel.maps().v6);
+    ledger::check_clients(&memory.v4.affinity, &kernel.maps().v4, memory.now_seconds);
+    ledger::check_clients(&memory.v6.affinity, &kernel.maps().v6, memory.now_seconds);
+    ledger::check_ghosts(&memory, &kernel);
+    ledger::check_breaks(&memory, &mut kernel);
 }
 
 /// What holds for every frame, whatever the tables say.

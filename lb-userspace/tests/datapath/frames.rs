@@ -7,6 +7,7 @@ use lb_common::{
     wire::{Protocol, tcp_flags},
 };
 
+use crate::known_clients::KNOWN;
 use crate::world::{
     Addresses, ORPHANED_PORT, PORT, REASSIGNED_PORT, TUNNEL_PORT, V4_ADDRESSES, V6_ADDRESSES, backend, node, vip,
 };
@@ -78,7 +79,9 @@ fn request(random: &mut Random, family: Addresses) -> FrameSpec {
         _ => (family.vip)(random.pick(&vip::ALL)),
     };
     let port = if random.one_in(16) { PORT + 1 } else { PORT };
-    let source = ((family.client)(random.below(8) as u8), source_port(random));
+    let holds_clients = vip::AFFINES.iter().any(|affine| destination == (family.vip)(*affine));
+    let client = random.below(if holds_clients { usize::from(KNOWN) } else { 8 });
+    let source = ((family.client)(client as u8), source_port(random));
     let mut spec = if random.one_in(3) {
         FrameSpec::udp(source, (destination, port), &[])
     } else {

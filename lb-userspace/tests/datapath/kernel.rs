@@ -1,13 +1,22 @@
 //! The kernel's half: the real programs, with the tables of a host world in their maps.
 
 use aya::programs::{TestRun, TestRunAttrs, TestRunOptions};
-use lb_common::{Action, Family, Reason, host::Memory};
+use lb_common::{
+    Action, Family, Reason,
+    host::Memory,
+    layout::{Affinity, BreakCounts, BreakEvent},
+};
 use lb_userspace::dataplane::{FamilyMaps, Loaded, Sizes, load};
+use zerocopy::FromBytes;
 
 use crate::install::install;
 
 /// Room for what the tunnel adds, in bytes.
 const GROWTH: usize = 256;
+
+/// Sizes of maps in which nothing is pushed out.
+pub(crate) const SIZES: Sizes =
+    Sizes { flows: 65_536, clients: 65_536, slots: 65_536, backends: 256, services: 64, frontends: 64, nodes: 16 };
 
 /// The programs, loaded without pins.
 pub(crate) struct Kernel {
@@ -24,8 +33,13 @@ pub(crate) struct Outcome {
 impl Kernel {
     /// Loads the programs and copies `memory` into their maps.
     pub(crate) fn with(memory: &Memory) -> Self {
-        let sizes = Sizes { flows: 65_536, slots: 65_536, backends: 256, services: 64, frontends: 64, nodes: 16 };
-        let mut loaded = load(&sizes, None, false).unwrap_or_else(|error| {
+        let sizes = Sizes { clients: memory.config.ghost_sets, ..SIZES };
+        Self::sized(memory, &sizes)
+    }
+
+    /// The same, with maps of these sizes.
+    pub(crate) fn sized(memory: &Memory, sizes: &Sizes) -> Self {
+        let mut loaded = load(sizes, None, false).unwrap_or_else(|error| {
             panic!("this test needs root and a kernel that loads the programs: {error:?}");
         });
         install(memory, &mut loaded.maps).unwrap();
@@ -89,9 +103,42 @@ impl Kernel {
             .map(|map| map.iter().map(|entry| entry.map(|(key, reply)| (key.0, reply.0)).unwrap()).collect())
     }
 
-    /// The IPv4 and the IPv6 maps.
+    /// The clients of a family, as in a host world.
+    pub(crate) fn clients<F: Family>(maps: &FamilyMaps<F>) -> [Vec<(F::AffinityKey, Affinity)>; 2] {
+        [&maps.new_affinity, &maps.affinity]
+            .map(|map| map.iter().map(|entry| entry.map(|(key, client)| (key.0, client.0)).unwrap()).collect())
+    }
+
+    /// How often clients of a Service port were given another backend, by reason.
+    pub(crate) fn breaks(&self, service: u32) -> BreakCounts {
+        let mut sums = BreakCounts::default();
+        for counts in self.loaded.maps.breaks.get(&service, 0).unwrap().iter() {
+            for (sum, count) in sums.iter_mut().zip(counts.0) {
+                *sum += count;
+            }
+        }
+        sums
+    }
+
+    /// The events that wait in the ring buffer, and how many were not sent. Once.
+    pub(crate) fn take_events(&mut self) -> (Vec<BreakEvent>, u64) {
+        let mut ring = self.loaded.take_break_events().unwrap();
+        let mut events = Vec::new();
+        while let Some(item) = ring.next() {
+            events.push(BreakEvent::read_from_bytes(&item).unwrap());
+        }
+        let lost = self.loaded.maps.break_rate.get(&0, 0).unwrap().iter().map(|rate| rate.0.lost).sum();
+        (events, lost)
+    }
+
+    /// All maps.
     pub(crate) fn maps(&self) -> &lb_userspace::dataplane::Maps {
         &self.loaded.maps
+    }
+
+    /// Copies the tables of a changed world into the maps.
+    pub(crate) fn update(&mut self, memory: &Memory) {
+        install(memory, &mut self.loaded.maps).unwrap();
     }
 }
 

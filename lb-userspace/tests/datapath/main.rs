@@ -3,9 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
 
+mod clients;
 mod differential;
 mod frames;
 #[path = "../support/install.rs"]
 mod install;
 mod kernel;
+mod known_clients;
+mod ledger;
 mod world;

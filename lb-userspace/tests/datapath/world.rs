@@ -6,11 +6,14 @@ use lb_common::{
     Family, V4, V6,
     host::Memory,
     layout::{
-        Backend, Config, Flow, Frontend, NextHop4, NextHop6, SLOTS_PER_CHUNK, THIS_NODE, Way, backend_state,
-        frontend_flags, frontend_kind,
+        Backend, Config, Flow, Frontend, NextHop4, NextHop6, SLOTS_PER_CHUNK, SiblingKey, THIS_NODE, Way,
+        backend_state, frontend_flags, frontend_kind,
     },
     wire::Protocol,
 };
+use lb_userspace::clock;
+
+use crate::known_clients;
 
 /// The device that test frames come in by: the loopback device, as in `BPF_PROG_TEST_RUN`.
 pub(crate) const DEVICE: u32 = 1;
@@ -43,17 +46,28 @@ pub(crate) mod backend {
     pub(crate) const DRAINING: u32 = 6;
     pub(crate) const GONE: u32 = 7;
     pub(crate) const COUNT: u32 = 8;
+    /// Of Service ports with affinity alone.
+    pub(crate) const NOT_READY: u32 = 4;
+    /// Likewise.
+    pub(crate) const EXCLUDED: u32 = 5;
 }
 
 /// The last octet of frontends' addresses, by what they are for.
 pub(crate) mod vip {
     pub(crate) const MIXED: u8 = 1;
     pub(crate) const AFFINE: u8 = 2;
+    pub(crate) const PREFIXED: u8 = 7;
+    pub(crate) const STABLE: u8 = 8;
+    /// Two ports of one Service that share their clients.
+    pub(crate) const SHARED: [u8; 2] = [9, 10];
     pub(crate) const EMPTY: u8 = 3;
     pub(crate) const BROKEN: u8 = 4;
     pub(crate) const UNREACHABLE: u8 = 5;
     pub(crate) const NARROW: u8 = 6;
-    pub(crate) const ALL: [u8; 6] = [MIXED, AFFINE, EMPTY, BROKEN, UNREACHABLE, NARROW];
+    pub(crate) const ALL: [u8; 10] =
+        [MIXED, AFFINE, EMPTY, BROKEN, UNREACHABLE, NARROW, PREFIXED, STABLE, SHARED[0], SHARED[1]];
+    /// Those that hold their clients.
+    pub(crate) const AFFINES: [u8; 5] = [AFFINE, PREFIXED, STABLE, SHARED[0], SHARED[1]];
 }
 
 /// Addresses of one family.
@@ -81,31 +95,79 @@ pub(crate) const V6_ADDRESSES: Addresses = Addresses {
 
 /// Slots of each table.
 const TABLE: u32 = 61;
+/// Sets of ghosts: so many that nobody's is pushed out.
+const GHOST_SETS: u32 = 16_384;
+/// The timeout of clients, in seconds: longer than the test takes.
+pub(crate) const TIMEOUT: u32 = 120;
+
+/// A Service port that holds its clients.
+pub(crate) struct Affine {
+    vip: u8,
+    /// Whose Pods it has: those of one Service are the same.
+    pods: u32,
+    /// Bits of a client's address, of IPv4 and IPv6.
+    prefixes: [u8; 2],
+    flags: u8,
+}
+
+/// All of them. Their ids follow those of the other Service ports.
+pub(crate) const AFFINE: [Affine; 5] = [
+    Affine { vip: vip::AFFINE, pods: 1, prefixes: [32, 128], flags: 0 },
+    Affine { vip: vip::PREFIXED, pods: 2, prefixes: [30, 126], flags: 0 },
+    Affine { vip: vip::STABLE, pods: 3, prefixes: [32, 128], flags: frontend_flags::STABLE_EXPIRY },
+    Affine { vip: vip::SHARED[0], pods: 4, prefixes: [32, 128], flags: frontend_flags::SERVICE_KEY },
+    Affine { vip: vip::SHARED[1], pods: 4, prefixes: [32, 128], flags: frontend_flags::SERVICE_KEY },
+];
+
+impl Affine {
+    /// The Service port's id.
+    fn service(&self) -> u32 {
+        u32::from(self.vip) + 20
+    }
+
+    /// What its clients are held for.
+    pub(crate) fn held_for(&self) -> [u32; 2] {
+        [0xaff1_0000, self.pods]
+    }
+}
+
+/// Bits of an address that make a client of a Service port.
+pub(crate) fn clients_of(affine: &Affine, is_v6: bool) -> u8 {
+    affine.prefixes[usize::from(is_v6)]
+}
+
+/// Ids of the backends of Service ports with affinity follow all others.
+pub(crate) fn affine_id(is_v6: bool, affine: &Affine, role: u32) -> u32 {
+    let number = u32::from(affine.vip) + if is_v6 { u32::from(vip::SHARED[1]) } else { 0 };
+    (number + 1) * backend::COUNT + role
+}
 
 /// Ids of IPv6 backends follow those of the IPv4 ones.
 fn id(is_v6: bool, backend: u32) -> u32 {
     backend + if is_v6 { backend::COUNT } else { 0 }
 }
 
-/// The tables of this world.
+/// The tables of this world, at the second before now.
 pub(crate) fn world() -> Memory {
     let mut memory = Memory {
-        config: Config { mss4: 1412, mss6: 1360, tunnel_port: TUNNEL_PORT, pad: 0 },
-        slots: vec![0; SLOTS_PER_CHUNK as usize],
-        backends: vec![Backend::default(); 2 * backend::COUNT as usize],
-        now_seconds: 0,
-        ..Memory::default()
+        config: Config { mss4: 1412, mss6: 1360, tunnel_port: TUNNEL_PORT, pad: 0, ghost_sets: GHOST_SETS },
+        slots: vec![0; 2 * SLOTS_PER_CHUNK as usize],
+        backends: vec![Backend::default(); 256],
+        now_seconds: (clock::monotonic().unwrap().as_secs() as u32).saturating_sub(1),
+        ..Memory::with_ghosts(GHOST_SETS)
     };
     for is_v6 in [false, true] {
         backends(&mut memory, is_v6);
         frontends(&mut memory, is_v6);
+        affine_ports(&mut memory, is_v6);
+        known_clients::add(&mut memory, is_v6);
         ways(&mut memory, is_v6);
         old_flows(&mut memory, is_v6);
     }
     memory
 }
 
-fn addresses(is_v6: bool) -> Addresses {
+pub(crate) fn addresses(is_v6: bool) -> Addresses {
     if is_v6 { V6_ADDRESSES } else { V4_ADDRESSES }
 }
 
@@ -132,7 +194,7 @@ fn backends(memory: &mut Memory, is_v6: bool) {
             },
             node,
             generation: 3,
-            version: if is_v6 { 6 } else { 4 },
+            service: 1,
         };
         if node == THIS_NODE && backend != backend::GONE {
             for protocol in [Protocol::TCP, Protocol::UDP] {
@@ -153,28 +215,25 @@ fn backends(memory: &mut Memory, is_v6: bool) {
 
 fn frontends(memory: &mut Memory, is_v6: bool) {
     let mixed: &[u32] = &[backend::LOCAL, backend::REMOTE, backend::REDIRECTED];
-    let tables: [(u8, u8, &[u32]); 6] = [
-        (vip::MIXED, 0, mixed),
-        (vip::AFFINE, frontend_flags::CLIENT_AFFINITY, mixed),
-        (vip::EMPTY, 0, &[]),
-        (vip::BROKEN, 0, &[backend::GONE]),
-        (vip::UNREACHABLE, 0, &[backend::UNREACHABLE]),
-        (vip::NARROW, 0, &[backend::NARROW]),
+    let tables: [(u8, &[u32]); 5] = [
+        (vip::MIXED, mixed),
+        (vip::EMPTY, &[]),
+        (vip::BROKEN, &[backend::GONE]),
+        (vip::UNREACHABLE, &[backend::UNREACHABLE]),
+        (vip::NARROW, &[backend::NARROW]),
     ];
-    for (index, (vip, flags, pool)) in tables.into_iter().enumerate() {
+    for (index, (vip, pool)) in tables.into_iter().enumerate() {
         let offset = TABLE * (index as u32 + if is_v6 { 6 } else { 0 });
         for slot in 0..if pool.is_empty() { 0 } else { TABLE } {
             memory.slots[(offset + slot) as usize] = id(is_v6, pool[slot as usize % pool.len()]);
         }
         let frontend = Frontend {
             kind: frontend_kind::LOAD_BALANCER_IP,
-            flags,
-            pad: 0,
             service: index as u32 + 1,
             service_hash: 0x5eed_0000 + index as u32,
             table_offset: offset,
             table_length: if pool.is_empty() { 0 } else { TABLE },
-            affinity_timeout_seconds: 0,
+            ..Frontend::default()
         };
         for protocol in [Protocol::TCP, Protocol::UDP] {
             insert_frontend(memory, (addresses(is_v6).vip)(vip), PORT, protocol, frontend);
@@ -182,6 +241,63 @@ fn frontends(memory: &mut Memory, is_v6: bool) {
     }
     let tunnel = Frontend { kind: frontend_kind::TUNNEL, ..Frontend::default() };
     insert_frontend(memory, (addresses(is_v6).node)(THIS_NODE), TUNNEL_PORT, Protocol::UDP, tunnel);
+}
+
+/// Service ports that hold their clients, each with backends of its own in every state.
+fn affine_ports(memory: &mut Memory, is_v6: bool) {
+    let roles = [
+        (backend::LOCAL, backend_state::ACTIVE, THIS_NODE),
+        (backend::REMOTE, backend_state::ACTIVE, node::PLAIN),
+        (backend::REDIRECTED, backend_state::ACTIVE, node::OTHER_DEVICE),
+        (backend::NOT_READY, backend_state::NOT_READY, node::PLAIN),
+        (backend::EXCLUDED, backend_state::EXCLUDED, THIS_NODE),
+        (backend::DRAINING, backend_state::DRAINING, THIS_NODE),
+        (backend::GONE, backend_state::GONE, node::PLAIN),
+    ];
+    for (index, affine) in AFFINE.iter().enumerate() {
+        // A Pod that lacks the second of the ports that share their clients.
+        let lacks = |role| affine.vip == vip::SHARED[1] && role == backend::LOCAL;
+        let mut pool = Vec::new();
+        for (role, state, node) in roles.into_iter().filter(|(role, ..)| !lacks(*role)) {
+            let id = affine_id(is_v6, affine, role);
+            memory.backends[id as usize] = Backend {
+                address: words((addresses(is_v6).pod)(100 + affine.pods * backend::COUNT + role)),
+                port: PORT + u16::from(affine.vip),
+                protocol: 0,
+                state,
+                node,
+                generation: 3,
+                service: affine.service(),
+            };
+            if state == backend_state::ACTIVE {
+                pool.push(id);
+            }
+            let others = AFFINE.iter().filter(|other| other.pods == affine.pods && other.vip != affine.vip);
+            for other in others.filter(|_| state == backend_state::ACTIVE) {
+                let key = SiblingKey { service: affine.service(), backend: affine_id(is_v6, other, role) };
+                memory.siblings.insert(key, id);
+            }
+        }
+        let offset = TABLE * (12 + index as u32 + if is_v6 { 5 } else { 0 });
+        for slot in 0..TABLE {
+            memory.slots[(offset + slot) as usize] = pool[slot as usize % pool.len()];
+        }
+        let frontend = Frontend {
+            kind: frontend_kind::LOAD_BALANCER_IP,
+            flags: frontend_flags::CLIENT_AFFINITY | affine.flags,
+            client_prefix: clients_of(affine, is_v6),
+            pad: 0,
+            service: affine.service(),
+            service_hash: 0x5eed_1000 + affine.pods,
+            table_offset: offset,
+            table_length: TABLE,
+            affinity_timeout_seconds: TIMEOUT,
+            affinity: affine.held_for(),
+        };
+        for protocol in [Protocol::TCP, Protocol::UDP] {
+            insert_frontend(memory, (addresses(is_v6).vip)(affine.vip), PORT, protocol, frontend);
+        }
+    }
 }
 
 fn insert_frontend(memory: &mut Memory, address: IpAddr, port: u16, protocol: Protocol, frontend: Frontend) {

@@ -14,6 +14,15 @@ pub(crate) fn install(memory: &Memory, maps: &mut Maps) -> Result<()> {
     for (id, backend) in memory.backends.iter().enumerate() {
         maps.backends.set(id as u32, Pod(*backend), 0)?;
     }
+    for (set, ghosts) in memory.ghosts.borrow().iter().enumerate() {
+        // All are empty at first.
+        if ghosts.iter().any(|ghost| ghost.fingerprint != 0) {
+            maps.ghosts.set(set as u32, Pod(*ghosts), 0)?;
+        }
+    }
+    for (key, backend) in &memory.siblings {
+        maps.siblings.insert(Pod(*key), backend, 0)?;
+    }
     install_family(&memory.v4, &mut maps.v4)?;
     install_family(&memory.v6, &mut maps.v6)
 }
@@ -34,6 +43,11 @@ fn install_family<F: Family>(memory: &FamilyMemory<F>, maps: &mut FamilyMaps<F>)
     for (stage, map) in [&mut maps.new_flows, &mut maps.flows].into_iter().enumerate() {
         for (key, flow) in memory.flows[stage].borrow().iter() {
             map.insert(Pod(*key), Pod(*flow), 0)?;
+        }
+    }
+    for (stage, map) in [&mut maps.new_affinity, &mut maps.affinity].into_iter().enumerate() {
+        for (key, affinity) in memory.affinity[stage].borrow().iter() {
+            map.insert(Pod(*key), Pod(*affinity), 0)?;
         }
     }
     Ok(())

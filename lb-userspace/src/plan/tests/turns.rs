@@ -187,12 +187,7 @@ fn a_backend_of_this_node_that_went_is_found_for_its_grace() {
                 &["frontend 10.2.0.1 at None", "forget table at 0", "retire backend 1", "retire backend 2"],
                 &[],
             ),
-            (
-                122,
-                gone,
-                &["remove local 10.3.0.1:8080", "remove local 10.3.0.2:8080"],
-                &[],
-            ),
+            (122, gone, &["remove local 10.3.0.1:8080", "remove local 10.3.0.2:8080"], &[]),
         ],
     );
     assert_eq!(applied.local_backends.len(), 0);
