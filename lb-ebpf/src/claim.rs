@@ -5,7 +5,7 @@
 /// Makes `new` of the two words at `place` where they are `old`; whether they were. `place` is aligned to 8 bytes.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
-pub fn compare_and_swap(place: *mut u64, old: [u32; 2], new: [u32; 2]) -> bool {
+pub(crate) fn compare_and_swap(place: *mut u64, old: [u32; 2], new: [u32; 2]) -> bool {
     let (old, new) = (word(old), word(new));
     let found: u64;
     // SAFETY: the caller's pointer is to an element of a map, which lives as long as the map; the verifier checks its
@@ -23,7 +23,7 @@ pub fn compare_and_swap(place: *mut u64, old: [u32; 2], new: [u32; 2]) -> bool {
 
 /// Never runs: the programs are for BPF alone, and this is what other tools see of them.
 #[cfg(not(target_arch = "bpf"))]
-pub fn compare_and_swap(_: *mut u64, _: [u32; 2], _: [u32; 2]) -> bool {
+pub(crate) fn compare_and_swap(_: *mut u64, _: [u32; 2], _: [u32; 2]) -> bool {
     false
 }
 

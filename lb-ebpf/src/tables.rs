@@ -203,14 +203,13 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
         if !claim::compare_and_swap(known.cast(), old, new) {
             return false;
         }
-        // SAFETY: elements of an LRU map live as long as the map; one that another key was given meanwhile gets times
-        // that are nearly its own.
-        unsafe {
-            (&raw mut (*known).since_seconds).write_volatile(next.since_seconds);
-            (&raw mut (*known).last_used_seconds).write_volatile(next.last_used_seconds);
-            (&raw mut (*known).expiries).write_volatile(next.expiries);
-            (&raw mut (*known).flags).write_volatile(next.flags);
-        }
+        // SAFETY: elements of an LRU map live as long as the map. Another CPU may write the same words, each of them whole; an
+        // element that was given to another key meanwhile gets times that are nearly its own.
+        let known = unsafe { &mut *known };
+        known.since_seconds = next.since_seconds;
+        known.last_used_seconds = next.last_used_seconds;
+        known.expiries = next.expiries;
+        known.flags = next.flags;
         true
     }
 
@@ -218,7 +217,8 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
     fn touch_affinity(&self, stage: Stage, key: &F::AffinityKey, now_seconds: u32) {
         if let Some(known) = F::affinity(stage).get_ptr_mut(key) {
             // SAFETY: as in `replace_affinity`.
-            unsafe { (&raw mut (*known).last_used_seconds).write_volatile(now_seconds) };
+            let known = unsafe { &mut *known };
+            known.last_used_seconds = now_seconds;
         }
     }
 
