@@ -57,7 +57,8 @@ fn of_path(path: Path, is_v6: bool) -> impl Iterator<Item = Row> {
     let flows = FLOWS.into_iter().filter(move |flows| *flows == 1 || !matches!(path, Path::NotOurs | Path::SynFlood));
     let sizes = flows.map(|flows| (flows, FEW)).chain([(1, MANY)]);
     sizes.flat_map(move |(flows, frontends)| {
-        let affinity = with_and_without(path).iter();
+        // How many frontends there are was found out before anybody asks for clients.
+        let affinity = with_and_without(path).iter().filter(move |affinity| !**affinity || frontends == FEW);
         affinity.map(move |has_affinity| Row {
             path,
             is_v6,
