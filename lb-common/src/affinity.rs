@@ -201,6 +201,10 @@ pub fn promote<F: Family, T: FamilyTables<F>>(tables: &T, ask: &Ask<F>) {
     if !tables.take_new_affinity(&ask.key) {
         return;
     }
+    // Noted by a CPU that had looked before another one made the client one that is held: what is held is newer.
+    if tables.affinity(Stage::Established, &ask.key).is_some() {
+        return;
+    }
     tables.remember_affinity(Stage::Established, &ask.key, &affinity);
     // It was given this backend when it was noted, not now.
     let Affinity { backend, generation, since_seconds, last_used_seconds, .. } = affinity;

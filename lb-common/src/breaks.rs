@@ -77,10 +77,11 @@ impl BreakReason {
 }
 
 impl BreakRate {
-    /// Counts an event at this second; whether it may be sent. One that may not is counted as lost.
+    /// Counts an event at this second; whether it may be sent. One that may not is counted as lost. An event of an earlier
+    /// second counts as one of now.
     #[inline(always)]
     pub fn admit(&mut self, second: u32) -> bool {
-        if self.second != second {
+        if second > self.second {
             self.second = second;
             self.sent = 0;
         }
@@ -118,5 +119,13 @@ mod tests {
         assert_eq!((sent as u32, rate.lost), (MAX_EVENTS_PER_SECOND, 5));
         assert!(rate.admit(8), "the next second begins anew");
         assert_eq!(rate.lost, 5);
+    }
+
+    /// A client that is recognised by its second packet is dated by its first: each such event once began the second anew.
+    #[test]
+    fn events_that_are_dated_back_are_events_of_now() {
+        let mut rate = BreakRate::default();
+        let sent = (0..2 * MAX_EVENTS_PER_SECOND).filter(|turn| rate.admit(7 - turn % 2)).count();
+        assert_eq!((sent as u32, rate.lost), (MAX_EVENTS_PER_SECOND, MAX_EVENTS_PER_SECOND.into()));
     }
 }

@@ -204,7 +204,8 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
             return false;
         }
         // SAFETY: elements of an LRU map live as long as the map. Another CPU may write the same words, each of them whole; an
-        // element that was given to another key meanwhile gets times that are nearly its own.
+        // element that was given to another key at this very moment gets this one's times and expiries: its client may be held
+        // for longer or shorter, or choose another slot next time.
         let known = unsafe { &mut *known };
         known.since_seconds = next.since_seconds;
         known.last_used_seconds = next.last_used_seconds;

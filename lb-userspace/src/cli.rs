@@ -407,7 +407,7 @@ pub struct FlowOptions {
     #[arg(value_name = "SERVICE")]
     pub service: Option<ServiceReference>,
     /// Only those of the client with this address
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = clients::client_address)]
     pub client: Option<IpAddr>,
     /// At most so many
     #[arg(
@@ -506,6 +506,10 @@ impl FromStr for ServiceReference {
         if name.is_empty() || name.contains('/') || namespace == Some("") {
             return Err("a Service is named as NAME or as NAMESPACE/NAME".to_owned());
         }
+        // No Service has such a name: there are neither dots nor colons in them.
+        if name.parse::<IpAddr>().is_ok() {
+            return Err("a Service is named as NAME or as NAMESPACE/NAME, not by an address".to_owned());
+        }
         Ok(Self { namespace: namespace.map(str::to_owned), name: name.to_owned() })
     }
 }
@@ -599,7 +603,8 @@ mod tests {
             ("limpet get svc -n a -A", "cannot be used with"),
             ("limpet get flows a/b/c", "NAMESPACE/NAME"),
             ("limpet get flows --limit 0", "1..=4294967295"),
-            ("limpet get flows --client web", "invalid IP address"),
+            ("limpet get flows --client web", "an IPv4 or IPv6 address"),
+            ("limpet get clients 198.51.100.7", "not by an address"),
             ("limpet get pods", "unrecognized subcommand"),
             ("limpet get svc -o yaml", "[possible values: table, wide, json]"),
         ];

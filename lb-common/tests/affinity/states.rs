@@ -220,3 +220,25 @@ fn an_older_flow_does_not_take_a_client_back() {
         assert_eq!(world.pod(world.held(client, port).unwrap().backend), "b", "the client is held where it went last");
     }
 }
+
+/// Of connections that begin at once on two CPUs, one may note the client when the other has just made it one that is held.
+#[test]
+fn a_note_that_comes_too_late_does_not_take_a_client_back() {
+    for is_v6 in FAMILIES {
+        let (mut world, port) = World::with(is_v6, TCP, &["a", "b"]);
+        let client = client_of(&world, port, "a");
+        world.send(Kind::Syn, (client, 777), port, 0);
+        let late = world.noted(client, port).unwrap();
+        world.send(Kind::Ack, (client, 777), port, 0);
+        world.note(client, port, &late);
+        world.pods(port, &[("a", NOT_READY), ("b", ACTIVE)]);
+        assert_eq!(world.begin(client, port), "b");
+        assert_eq!(world.breaks(), [told(BreakReason::NotReady, "a", "b")]);
+        world.ready(port, &["a", "b"]);
+        for _ in 0..2 {
+            assert_eq!(world.connect(client, port), "b");
+        }
+        assert_eq!(world.breaks(), []);
+        assert_eq!(world.noted(client, port), None);
+    }
+}

@@ -19,7 +19,7 @@ pub struct ClientOptions {
     #[arg(value_name = "SERVICE")]
     pub service: Option<ServiceReference>,
     /// Only the client that this address belongs to
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = client_address)]
     pub client: Option<IpAddr>,
     /// At most so many
     #[arg(
@@ -32,7 +32,7 @@ pub struct ClientOptions {
 #[derive(Debug, Args)]
 pub struct WhyOptions {
     /// The client's address
-    #[arg(value_name = "CLIENT")]
+    #[arg(value_name = "CLIENT", value_parser = client_address)]
     pub client: IpAddr,
     /// Only at this Service, with or without affinity: NAME, or NAMESPACE/NAME [default: all that hold their clients]
     #[arg(value_name = "SERVICE")]
@@ -63,7 +63,10 @@ pub struct SkewOptions {
 #[derive(Debug, Args)]
 pub struct ForgetOptions {
     /// Only the client that this address belongs to
-    #[arg(value_name = "CLIENT", required_unless_present_any = ["backend", "of_service"])]
+    #[arg(
+        value_name = "CLIENT", value_parser = client_address,
+        required_unless_present_any = ["backend", "of_service"]
+    )]
     pub client: Option<IpAddr>,
     /// Only at this Service: NAME, or NAMESPACE/NAME
     #[arg(value_name = "SERVICE")]
@@ -93,6 +96,17 @@ impl ForgetOptions {
     pub fn service(&self) -> Option<&ServiceReference> {
         self.service.as_ref().or(self.of_service.as_ref())
     }
+}
+
+/// Reads the address of a client. One of IPv4 that is mapped into IPv6 is one of IPv4: so it is on the wire.
+pub(super) fn client_address(text: &str) -> Result<IpAddr, String> {
+    let parsed = |text: &str| text.parse().ok().map(|address: IpAddr| address.to_canonical());
+    // As the commands show a client where a Service takes a prefix for one.
+    let address_of_prefix = || text.split_once('/').and_then(|(address, _)| parsed(address));
+    parsed(text).ok_or_else(|| match address_of_prefix() {
+        Some(address) => format!("a prefix that is one client is named by any address in it, as {address}"),
+        None => "a client is named by an IPv4 or IPv6 address, as in 198.51.100.7 or 2001:db8::7".to_owned(),
+    })
 }
 
 /// A backend, as it is named on the command line.
@@ -161,6 +175,27 @@ mod tests {
     }
 
     #[test]
+    fn a_client_is_an_address() {
+        let cases = [
+            ("198.51.100.7", Ok("198.51.100.7")),
+            ("2001:db8::7", Ok("2001:db8::7")),
+            ("::ffff:198.51.100.7", Ok("198.51.100.7")),
+            ("198.51.100.0/24", Err("by any address in it, as 198.51.100.0")),
+            ("2001:db8::/64", Err("by any address in it, as 2001:db8::")),
+            ("web/24", Err("an IPv4 or IPv6 address")),
+            ("198.51.100.256", Err("an IPv4 or IPv6 address")),
+            ("", Err("an IPv4 or IPv6 address")),
+        ];
+        for (text, expected) in cases {
+            match (client_address(text), expected) {
+                (Ok(address), Ok(expected)) => assert_eq!(address.to_string(), expected, "{text}"),
+                (Err(error), Err(expected)) => assert!(error.contains(expected), "{text}: {error}"),
+                (address, _) => panic!("{text}: {address:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn forget_needs_to_be_told_whom() {
         let forget = |line: &str| match parse(line).unwrap() {
             Command::Forget(options) => options,
@@ -172,9 +207,9 @@ mod tests {
         let wrong = [
             ("limpet forget", "required"),
             ("limpet forget --yes", "required"),
-            ("limpet forget web", "invalid IP address"),
+            ("limpet forget web", "an IPv4 or IPv6 address"),
             ("limpet forget 198.51.100.7 web --service web", "cannot be used with"),
-            ("limpet why web", "invalid IP address"),
+            ("limpet why web", "an IPv4 or IPv6 address"),
             ("limpet why", "required"),
             ("limpet skew", "required"),
             ("limpet get clients --limit 0", "1..=4294967295"),

@@ -53,7 +53,7 @@ pub fn run(options: &BreaksOptions, places: &Places) -> Result<Said> {
     });
     let (text, notes) = match options.output.format {
         Format::Json => (output::json(&document)?, Vec::new()),
-        Format::Table | Format::Wide => (text(&document, options)?, notes(&document, &wanted)),
+        Format::Table | Format::Wide => (text(&document, options)?, notes(&document, &wanted, since_seconds)),
     };
     Ok(Said { text, notes: notes.into_iter().chain(unreachable).collect(), unwell: false })
 }
@@ -98,7 +98,7 @@ impl Wanted {
     fn nobody(&self) -> String {
         match (&self.service, self.scope.namespace()) {
             (Some(service), _) => {
-                format!("Service {service} has no session affinity, so that its clients have no backend to lose")
+                format!("Service {service} holds no clients here: it has no session affinity, or no frontends")
             }
             (None, Some(namespace)) => {
                 format!("no Service with session affinity in namespace {namespace}; -A shows all namespaces")
@@ -128,14 +128,18 @@ fn text(document: &Document, options: &BreaksOptions) -> Result<String> {
     Ok(text)
 }
 
-fn notes(document: &Document, wanted: &Wanted) -> Vec<String> {
+fn notes(document: &Document, wanted: &Wanted, since_seconds: Option<u64>) -> Vec<String> {
     let mut notes = Vec::new();
     if document.totals.is_empty() {
         notes.push(wanted.nobody());
     }
     let there_were_some = document.totals.iter().any(|total| total.total > 0);
     if there_were_some && document.events.as_ref().is_some_and(Vec::is_empty) {
-        notes.push("none of these breaks is told one by one: they are too long ago".to_owned());
+        let when = match since_seconds {
+            Some(_) => "longer ago than --since, or before the agent started",
+            None => "before the agent started, or too many others came after them",
+        };
+        notes.push(format!("none of these breaks is told one by one: they were {when}"));
     }
     let lost = document.lost_events;
     if lost > 0 {
@@ -207,19 +211,31 @@ AGE  SERVICE               CLIENT        REASON        FROM           TO        
     #[test]
     fn what_the_tables_do_not_say_is_noted() {
         let nothing = Total::new(sample::service("default", "web", "http", "TCP"), &BreakCounts::default());
-        let cases: [(&str, Document, &[&str]); 5] = [
-            ("all is there", document(), &[]),
-            ("nothing happened", Document { totals: vec![nothing], events: Some(vec![]), ..document() }, &[]),
-            ("too long ago", Document { events: Some(vec![]), ..document() }, &["none of these breaks"]),
-            ("lost", Document { lost_events: 7, ..document() }, &["7 breaks on this node are in the totals alone"]),
+        let untold = || Document { events: Some(vec![]), ..document() };
+        let (longer_ago, other_agent) = (
+            "none of these breaks is told one by one: they were longer ago than --since",
+            "none of these breaks is told one by one: they were before the agent started",
+        );
+        let cases: [(&str, Document, Option<u64>, &[&str]); 6] = [
+            ("all is there", document(), None, &[]),
+            ("nothing happened", Document { totals: vec![nothing], ..untold() }, None, &[]),
+            ("longer ago", untold(), Some(1), &[longer_ago]),
+            ("read by an agent before this one", untold(), None, &[other_agent]),
+            (
+                "lost",
+                Document { lost_events: 7, ..document() },
+                None,
+                &["7 breaks on this node are in the totals alone"],
+            ),
             (
                 "nobody",
                 Document { totals: vec![], events: None, ..document() },
+                None,
                 &["no Service with session affinity in"],
             ),
         ];
-        for (description, document, expected) in cases {
-            let notes = notes(&document, &Wanted::default());
+        for (description, document, since_seconds, expected) in cases {
+            let notes = notes(&document, &Wanted::default(), since_seconds);
             assert_eq!(notes.len(), expected.len(), "{description}: {notes:?}");
             for (note, expected) in notes.iter().zip(expected) {
                 assert!(note.starts_with(expected), "{description}: {note}");

@@ -10,7 +10,7 @@ use super::{
     client::Error as Unreachable,
     get,
     output::{self, NOTHING_THERE, age, percent},
-    services::FrontendCell,
+    services::{FrontendCell, affinity_name},
     state::{BackendState, Extent, Frontend, ServicePort, State},
     status::problem_table,
     suggest,
@@ -42,8 +42,8 @@ pub struct PortDescription {
     pub port: String,
     /// `TCP` or `UDP`.
     pub protocol: String,
-    /// `None` or `ClientIP`.
-    pub affinity: &'static str,
+    /// `None` or `ClientIP`; none without a frontend, which would say so.
+    pub affinity: Option<&'static str>,
     /// How long a client without a new connection stays with its backend.
     pub affinity_timeout_seconds: Option<u32>,
     /// What a client stays with (`limpet.dev/affinity-key`).
@@ -166,7 +166,7 @@ fn describe_port(state: &State, id: u32, port: &ServicePort) -> PortDescription 
     PortDescription {
         port: port.port.clone(),
         protocol: port.protocol.clone(),
-        affinity: if affinity.is_some() { "ClientIP" } else { "None" },
+        affinity: affinity_name(&frontends),
         affinity_timeout_seconds: affinity.map(|affinity| affinity.timeout_seconds),
         affinity_key: affinity.map(|affinity| affinity.key),
         affinity_expiry: affinity.map(|affinity| affinity.expiry),
@@ -215,7 +215,10 @@ fn port_text(port: &PortDescription, options: &OutputOptions) -> String {
     };
     let mut tables: Vec<String> = port.tables.iter().map(table).collect();
     if tables.is_empty() {
-        tables.push("none: no usable backend, packets are dropped as `no-backend`".to_owned());
+        tables.push(match port.frontends.as_slice() {
+            [] => "none: without a frontend no packet is for this port".to_owned(),
+            _ => "none: no usable backend, packets are dropped as `no-backend`".to_owned(),
+        });
     }
     let mut text = format!("\nPort:       {name} {}\n", port.protocol);
     text += &affinity_text(port);
@@ -244,7 +247,8 @@ fn port_text(port: &PortDescription, options: &OutputOptions) -> String {
 }
 
 fn affinity_text(port: &PortDescription) -> String {
-    let mut text = format!("  Affinity:   {}\n", port.affinity);
+    let affinity = port.affinity.unwrap_or("not known: there is no frontend that it would matter to");
+    let mut text = format!("  Affinity:   {affinity}\n");
     if let Some(seconds) = port.affinity_timeout_seconds {
         text += &format!("  Timeout:    {} ({seconds} s) without a new connection\n", age(seconds.into()));
     }
@@ -335,6 +339,19 @@ Problems:
   error     Service shop/cart  -      -     e
 ";
         assert_eq!(to_text(&service, &OutputOptions::default()), expected);
+    }
+
+    #[test]
+    fn without_frontends_nothing_is_said_to_be_dropped() {
+        let mut state = sample::state();
+        state.frontends.clear();
+        let text = to_text(&describe(&state, "default", "web", &nobody()).unwrap(), &OutputOptions::default());
+        let expected = "
+  Affinity:   not known: there is no frontend that it would matter to
+  Table:      none: without a frontend no packet is for this port
+  Frontends:  0
+";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

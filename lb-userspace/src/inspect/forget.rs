@@ -1,6 +1,9 @@
 //! `limpet forget`: has clients choose their Pods by the lookup table again.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::{
+    collections::BTreeSet,
+    io::{self, BufRead, IsTerminal, Write},
+};
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, error::ErrorKind};
@@ -46,8 +49,12 @@ pub struct Selection {
 impl Selection {
     /// Whether this client is meant, and not forgotten yet.
     pub fn covers(&self, state: &State, rules: &Rules, client: &Client, now_seconds: u32) -> bool {
-        rules.state(client, now_seconds) != ClientState::Forgotten
-            && self.wanted.covers(state, rules, client)
+        rules.state(client, now_seconds) != ClientState::Forgotten && self.matches(state, rules, client)
+    }
+
+    /// Whether this client is meant, also when it is forgotten already.
+    fn matches(&self, state: &State, rules: &Rules, client: &Client) -> bool {
+        self.wanted.covers(state, rules, client)
             && self.backend.as_ref().is_none_or(|wanted| {
                 client.backend(state).is_some_and(|backend| is_at(wanted, backend, &self.wanted.scope))
             })
@@ -114,7 +121,8 @@ pub fn run(options: &ForgetOptions, places: &Places) -> Result<Said> {
         dry_run: options.dry_run,
         clients: clients::rows(&state, &rules, &clients, now_seconds),
     };
-    let name = selection.name(clients.len());
+    let others = selection.wanted.client.map(|_| with_all_of(&done.clients)).unwrap_or_default();
+    let name = selection.name(clients.len()) + &others;
     let mut notes: Vec<String> = get::note_on_agent(&agent::status(&places.socket)).into_iter().collect();
     let may = !clients.is_empty() && !options.dry_run && (options.yes || is_agreed(&name)?);
     if may {
@@ -122,6 +130,10 @@ pub fn run(options: &ForgetOptions, places: &Places) -> Result<Said> {
     }
     let (text, note) = match options.output.format {
         Format::Json => (output::json(&done)?, None),
+        Format::Table | Format::Wide if done.matched == 0 => {
+            let (before, _) = opened.clients(usize::MAX, |client| selection.matches(&state, &rules, client))?;
+            (String::new(), Some(nothing_to_forget(&selection, before.len())))
+        }
         Format::Table | Format::Wide => to_text(&done, &name, may, options)?,
     };
     notes.extend(note);
@@ -177,11 +189,27 @@ fn is_yes(answer: &str) -> bool {
     ["y", "yes"].contains(&answer.trim().to_lowercase().as_str())
 }
 
+/// The prefixes among these clients: who names one address should know that others are moved as well.
+fn with_all_of(clients: &[ClientRow]) -> String {
+    let prefixes: BTreeSet<&str> =
+        clients.iter().map(|row| row.client.as_str()).filter(|client| client.contains('/')).collect();
+    match prefixes.len() {
+        0 => String::new(),
+        1..=3 => format!(", with all of {}", Vec::from_iter(prefixes).join(" and ")),
+        many => format!(", with all of {many} prefixes"),
+    }
+}
+
+/// Says that nobody is left to forget, where so many are forgotten already.
+fn nothing_to_forget(selection: &Selection, already: usize) -> String {
+    match already {
+        0 => format!("nothing to forget: this node remembers no {}", selection.name(0)),
+        _ => format!("nothing to forget; forgotten before, and not come back since: {}", selection.name(already)),
+    }
+}
+
 /// What it comes to, for people: text, and a note.
 fn to_text(done: &Forgotten, name: &str, may: bool, options: &ForgetOptions) -> Result<(String, Option<String>)> {
-    if done.matched == 0 {
-        return Ok((String::new(), Some(format!("nothing to forget: this node remembers no {name}"))));
-    }
     if done.dry_run {
         let text = output::rows(&done.clients, &options.output)?;
         return Ok((text, Some(format!("would forget {name}; nothing is changed"))));
@@ -201,11 +229,11 @@ fn to_text(done: &Forgotten, name: &str, may: bool, options: &ForgetOptions) -> 
 
 #[cfg(test)]
 mod tests {
-    use lb_common::layout::affinity_flags;
+    use lb_common::layout::{Frontend, affinity_flags};
 
     use super::{
         super::{
-            held::sample::{NOW, client, rules},
+            held::sample::{NOW, client, frontend, rules, rules_with},
             state::sample,
         },
         *,
@@ -268,6 +296,35 @@ mod tests {
         ];
         for (selection, count, expected) in cases {
             assert_eq!(selection.name(count), expected);
+        }
+    }
+
+    #[test]
+    fn prefixes_are_named_before_they_are_forgotten() {
+        let by_network = rules_with(Frontend { client_prefix: 24, ..frontend() });
+        let of = |rules: &Rules, addresses: &[&str]| {
+            let clients: Vec<Client> = addresses.iter().map(|address| client(address, 1, 990)).collect();
+            with_all_of(&clients::rows(&sample::state(), rules, &clients, NOW))
+        };
+        assert_eq!(of(&rules(), &["198.51.100.7"]), "");
+        assert_eq!(of(&by_network, &["198.51.100.0"]), ", with all of 198.51.100.0/24");
+        let networks = ["10.0.0.0", "10.0.1.0", "10.0.2.0", "10.0.3.0"];
+        assert_eq!(of(&by_network, &networks[..2]), ", with all of 10.0.0.0/24 and 10.0.1.0/24");
+        assert_eq!(of(&by_network, &networks), ", with all of 4 prefixes");
+    }
+
+    #[test]
+    fn who_is_forgotten_already_is_told_from_who_never_came() {
+        let selection = of(service("web"), Some("198.51.100.7"), false);
+        let mut forgotten = client("198.51.100.7", 1, 990);
+        forgotten.affinity.flags = affinity_flags::FORGOTTEN;
+        assert!(selection.matches(&sample::state(), &rules(), &forgotten));
+        let cases = [
+            (0, "nothing to forget: this node remembers no client 198.51.100.7 of default/web"),
+            (1, "nothing to forget; forgotten before, and not come back since: client 198.51.100.7 of default/web"),
+        ];
+        for (already, expected) in cases {
+            assert_eq!(nothing_to_forget(&selection, already), expected);
         }
     }
 

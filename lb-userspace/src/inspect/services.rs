@@ -21,8 +21,8 @@ pub struct ServiceRow {
     pub port: String,
     /// `TCP` or `UDP`.
     pub protocol: String,
-    /// `None` or `ClientIP`.
-    pub affinity: &'static str,
+    /// `None` or `ClientIP`; none without a frontend, which would say so.
+    pub affinity: Option<&'static str>,
     /// How long a client stays with its backend.
     pub affinity_timeout_seconds: Option<u32>,
     /// Where it is reached.
@@ -135,7 +135,7 @@ pub fn rows(state: &State, scope: &Scope) -> Vec<ServiceRow> {
             name: service.name,
             port: service.port,
             protocol: service.protocol,
-            affinity: if timeout.is_some() { "ClientIP" } else { "None" },
+            affinity: affinity_name(frontends),
             affinity_timeout_seconds: timeout,
             frontends: frontends.iter().map(|frontend| FrontendCell::new(frontend)).collect(),
             backends: BackendCount::of(backends),
@@ -143,6 +143,12 @@ pub fn rows(state: &State, scope: &Scope) -> Vec<ServiceRow> {
         }
     };
     rows.into_iter().map(row).collect()
+}
+
+/// `sessionAffinity` of the Service port that has these frontends; none without any.
+pub(super) fn affinity_name(frontends: &[&Frontend]) -> Option<&'static str> {
+    let is_on = frontends.iter().any(|frontend| frontend.affinity.is_some());
+    (!frontends.is_empty()).then_some(if is_on { "ClientIP" } else { "None" })
 }
 
 /// The first frontend, and how many more there are.
@@ -164,9 +170,10 @@ impl Row for ServiceRow {
     }
 
     fn cells(&self, wide: bool) -> Vec<String> {
-        let affinity = match self.affinity_timeout_seconds {
-            Some(seconds) if wide => format!("{} {seconds}s", self.affinity),
-            _ => self.affinity.to_owned(),
+        let affinity = match (self.affinity, self.affinity_timeout_seconds) {
+            (None, _) => NOTHING_THERE.to_owned(),
+            (Some(affinity), Some(seconds)) if wide => format!("{affinity} {seconds}s"),
+            (Some(affinity), _) => affinity.to_owned(),
         };
         let every = || list(self.frontends.iter().map(|frontend| format!("{} {}", frontend.kind, frontend.socket())));
         let mut cells = vec![
@@ -215,6 +222,15 @@ default    web   http  TCP       None      203.0.113.10:80 + 1 more  2/1
 shop       cart  -     UDP       ClientIP  [2001:db8::20]:53         0/0
 ";
         assert_eq!(print(Format::Table), expected);
+    }
+
+    #[test]
+    fn without_frontends_affinity_is_not_known() {
+        let mut state = sample::state();
+        state.frontends.retain(|frontend| frontend.service != 2);
+        let rows = rows(&state, &all());
+        assert_eq!(rows.iter().map(|row| row.affinity).collect::<Vec<_>>(), [Some("None"), None]);
+        assert_eq!(rows[1].cells(true)[4..6], [NOTHING_THERE, NOTHING_THERE]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{
     suggest,
 };
 use crate::{
-    cli::{Format, Places, SkewOptions},
+    cli::{Format, Places, Scope, SkewOptions},
     dataplane::Pins,
     model::Family,
 };
@@ -115,7 +115,7 @@ pub fn run(options: &SkewOptions, places: &Places) -> Result<Said> {
     let rules = opened.rules(&state)?;
     let groups = groups(&state, &rules, |held_for| held_for.is_of(&scope, Some(wanted)));
     if groups.is_empty() {
-        bail!("Service {} does not hold clients (sessionAffinity: None): connections spread by 5-tuple", wanted.name);
+        bail!(nobody_held(&state, &scope, &wanted.name));
     }
     let is_meant = |service: u32| groups.values().any(|group| group.services.contains(&service));
     let flows = opened.count_flows(|service, _| is_meant(service))?;
@@ -133,6 +133,16 @@ pub fn run(options: &SkewOptions, places: &Places) -> Result<Said> {
         }
     };
     Ok(Said { text, notes: get::note_on_agent(&agent::status(&places.socket)).into_iter().collect(), unwell: false })
+}
+
+/// Why a Service has no clients whose spread could be shown.
+fn nobody_held(state: &State, scope: &Scope, name: &str) -> String {
+    let is_its = |service: u32| state.service(service).name == name && scope.covers(&state.service(service).namespace);
+    if state.frontends.iter().any(|frontend| is_its(frontend.service)) {
+        format!("Service {name} does not hold clients (sessionAffinity: None): connections spread by 5-tuple")
+    } else {
+        format!("Service {name} has no frontends: no client comes to it through this node's programs")
+    }
 }
 
 /// Service ports that hold their clients together, most often one alone.
@@ -378,6 +388,15 @@ mod tests {
         let wide = rules_with(Frontend { client_prefix: 16, ..frontend() });
         let skew = of(&wide, &[client("10.7.0.0", 1, 990)], &flows(&[("10.7.8.9", 5)]));
         assert_eq!(skew.prefixes, [PrefixSkew { prefix: "10.7.0.0/16".to_owned(), clients: 1, share: 1.0, flows: 5 }]);
+    }
+
+    #[test]
+    fn a_service_that_nobody_reaches_is_told_from_one_that_holds_nobody() {
+        let mut state = sample::state();
+        let scope = Scope::default();
+        assert!(nobody_held(&state, &scope, "web").contains("sessionAffinity: None"));
+        state.frontends.retain(|frontend| frontend.service != 1);
+        assert!(nobody_held(&state, &scope, "web").contains("no frontends"));
     }
 
     #[test]

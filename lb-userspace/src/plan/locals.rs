@@ -48,17 +48,34 @@ pub(super) fn plan(planner: &Planner<'_>) -> Locals {
     locals
 }
 
-/// The entry that each address of a wanted backend should have.
+/// The entry that each address of a backend that stays or comes should have.
 fn target(planner: &Planner<'_>) -> BTreeMap<Key, u32> {
-    let mut best: BTreeMap<Key, (bool, u32)> = BTreeMap::new();
-    for (id, want) in planner.wanted.wants().filter(|(_, want)| want.node == 0) {
-        // Two Pods at one address are the old one and the new one: the one that takes flows.
-        let candidate = (want.state != RecordState::Active, id);
-        best.entry((want.backend.address, want.backend.protocol))
-            .and_modify(|best| *best = candidate.min(*best))
-            .or_insert(candidate);
+    let wanted = planner.wanted.wants().filter(|(_, want)| want.node == 0);
+    // Two Pods at one address are the old one and the new one: the one that takes flows.
+    let wanted = wanted.map(|(id, want)| {
+        ((want.backend.address, want.backend.protocol), (false, want.state != RecordState::Active, id))
+    });
+    // The one that is there comes first: any will do, and while an element is replaced a packet may miss it.
+    let applied = &planner.applied.local_backends;
+    let candidates = wanted.chain(kept(planner)).map(|(key, (kept, idle, id))| {
+        let is_new = applied.get(&key) != Some(&id);
+        (key, (is_new, kept, idle, id))
+    });
+    let mut best: BTreeMap<Key, (bool, bool, bool, u32)> = BTreeMap::new();
+    for (key, candidate) in candidates {
+        best.entry(key).and_modify(|best| *best = candidate.min(*best)).or_insert(candidate);
     }
-    best.into_iter().map(|(key, (_, id))| (key, id)).collect()
+    best.into_iter().map(|(key, (_, _, _, id))| (key, id)).collect()
+}
+
+/// Candidates that nobody wants but that stay as they are: of Service ports that keep what they had.
+fn kept(planner: &Planner<'_>) -> impl Iterator<Item = (Key, (bool, bool, u32))> {
+    let backends = planner.applied.backends.iter().map(|(id, backend)| (*id, backend.record));
+    let kept = backends.filter(|(id, record)| {
+        let stays = planner.wanted.is_needed(*id) || !planner.desired.complete;
+        record.node == 0 && record.state != RecordState::Gone && stays && !planner.wanted.is_wanted(*id)
+    });
+    kept.map(|(id, record)| ((record.address, record.protocol), (true, record.state != RecordState::Active, id)))
 }
 
 /// Those that have an entry although their address is wanted on another node.

@@ -1,9 +1,10 @@
 //! From what is programmed to what should be: an ordered list of writes.
 //!
 //! [`plan`] is pure: ids come from what is applied, time is an argument. It writes what is new
-//! first (names and nodes, backends, local backends, tables, frontends) and takes away last, but
-//! for what has been gone for long, so that after every prefix of the list nothing points at something that is missing. An agent that
-//! stops in the middle leaves a sound state, and planning again from it gives the rest.
+//! first (names and nodes, backends, local backends, siblings, tables, frontends) and takes away
+//! last, but for what has been gone for long, so that after every prefix of the list nothing points
+//! at something that is missing. An agent that stops in the middle leaves a sound state, and
+//! planning again from it gives the rest.
 //!
 //! This module depends on `model` and never on the kernel.
 

@@ -371,7 +371,7 @@ impl<'a> Planner<'a> {
         let locals = locals::plan(&self);
         let siblings = siblings::plan(&mut self);
         let removals = removals::all(&self, locals.moved, siblings.removals);
-        let again_at = removals::again_at(&self, &removals);
+        let again_at = removals::again_at(&self, &removals).into_iter().chain(siblings.again_at).min();
 
         let mut writes = self.names;
         for stage in [

@@ -14,6 +14,8 @@ pub(super) struct Siblings {
     pub(super) writes: Vec<Write>,
     /// Those of backends that are no more, or do not take clients.
     pub(super) removals: Vec<Write>,
+    /// When those can be written for which there is no room before the removals.
+    pub(super) again_at: Option<u64>,
 }
 
 /// Pairs to have: a Service port and another one's backend, to its own backend.
@@ -36,12 +38,21 @@ pub(super) fn plan(planner: &mut Planner<'_>) -> Siblings {
         target.extend(pairs);
     }
     let applied = &planner.applied.siblings;
-    let writes = target.iter().filter(|(key, id)| applied.get(key) != Some(id));
-    let writes =
-        writes.map(|((service, backend), id)| Write::Sibling { service: *service, backend: *backend, id: *id });
     let removals = applied.keys().filter(|key| !target.contains_key(key) && planner.desired.complete);
-    let removals = removals.map(|(service, backend)| Write::RemoveSibling { service: *service, backend: *backend });
-    Siblings { writes: writes.collect(), removals: removals.collect() }
+    let removals: Vec<Write> =
+        removals.map(|(service, backend)| Write::RemoveSibling { service: *service, backend: *backend }).collect();
+    let (known, mut new): (Vec<_>, Vec<_>) = target
+        .into_iter()
+        .filter(|(key, id)| applied.get(key) != Some(id))
+        .partition(|(key, _)| applied.contains_key(key));
+    // The map refuses what is too much, and removals come last.
+    let room = (planner.limits.siblings as usize).saturating_sub(applied.len());
+    let is_tight = new.len() > room;
+    new.truncate(room);
+    let writes =
+        known.into_iter().chain(new).map(|((service, backend), id)| Write::Sibling { service, backend, id }).collect();
+    let again_at = (is_tight && !removals.is_empty()).then_some(planner.now_seconds + 1);
+    Siblings { writes, removals, again_at }
 }
 
 /// The Services of which several ports share their clients, by namespace and name.

@@ -5,7 +5,7 @@ use std::{
     os::unix::net::UnixListener,
     path::Path,
     process::{Child, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -42,7 +42,10 @@ default/web:http/TCP  1             2        3
 
     let output = limpet(pinned.root(), &["breaks", "shop/dns"]);
     assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
-    assert!(text(&output.stderr).contains("Service dns has no session affinity"), "{output:?}");
+    assert!(
+        text(&output.stderr).contains("Service dns holds no clients here: it has no session affinity"),
+        "{output:?}"
+    );
     let output = limpet(pinned.root(), &["breaks", "wep"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("did you mean default/web?"), "{output:?}");
@@ -129,6 +132,19 @@ fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
         }
     });
     receiver
+}
+
+#[test]
+fn watching_ends_when_nobody_reads_although_nothing_happens() {
+    let pinned = Pinned::new("unread");
+    let mut command = command_at(Path::new("/nonexistent/agent.sock"), pinned.root(), &["breaks", "-w"]);
+    let mut watching = Watching(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let said = lines(watching.0.stderr.take().unwrap());
+    let note = said.recv_timeout(PATIENCE).unwrap();
+    assert!(note.ends_with("; waiting for it"), "{note}");
+    drop(watching.0.stdout.take());
+    assert_eq!(said.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected), "it goes on");
+    assert_eq!(watching.0.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -34,6 +34,21 @@ impl World {
         self.known(Stage::New, client, port)
     }
 
+    /// Notes a client of one packet, as a CPU does that saw the maps before another one changed them.
+    pub(crate) fn note(&mut self, client: IpAddr, port: u32, affinity: &Affinity) {
+        let held_for = self.held_for(port);
+        match client {
+            IpAddr::V4(address) => {
+                let key = V4::affinity_key(address.into(), held_for);
+                FamilyTables::<V4>::remember_affinity(&self.memory, Stage::New, &key, affinity);
+            }
+            IpAddr::V6(address) => {
+                let key = V6::affinity_key(address.into(), held_for);
+                FamilyTables::<V6>::remember_affinity(&self.memory, Stage::New, &key, affinity);
+            }
+        }
+    }
+
     /// The Pod under an id.
     pub(crate) fn pod(&self, id: u32) -> String {
         self.pods[id as usize].clone()

@@ -3,8 +3,7 @@
 use std::{
     io::{self, Write},
     path::Path,
-    thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context, Result};
@@ -23,7 +22,7 @@ use crate::{
 };
 
 /// Pause between two questions.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MILLISECONDS: i32 = 1000;
 /// Spaces between two columns.
 const GAP: usize = 2;
 
@@ -57,8 +56,20 @@ pub(super) fn run(socket: &Path, wanted: &Wanted, since_seconds: Option<u64>, op
             written => written.context("cannot write the output")?,
         }
         drop(stdout);
-        thread::sleep(PAUSE);
+        if !pause_while_read() {
+            return Ok(Said::default());
+        }
     }
+}
+
+/// Waits for the next question. False, and at once, when standard output is read no more: while there is nothing to
+/// print, no write would notice.
+fn pause_while_read() -> bool {
+    let mut stdout = libc::pollfd { fd: libc::STDOUT_FILENO, events: 0, revents: 0 };
+    // SAFETY: `stdout` is the one pollfd that the call is told of, and outlives it.
+    let outcome = unsafe { libc::poll(&raw mut stdout, 1, PAUSE_MILLISECONDS) };
+    // Asked for nothing, the kernel tells errors and hang-ups alone. A signal only makes the pause shorter.
+    outcome <= 0
 }
 
 /// What has been seen of the agent.

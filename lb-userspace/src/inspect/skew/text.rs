@@ -1,6 +1,6 @@
 //! What `limpet skew` says to people.
 
-use super::{PodSkew, SUSPECT_FLOWS, SUSPECT_TIMES_MEDIAN, Skew};
+use super::{PodSkew, SHOWN_PREFIXES, SUSPECT_FLOWS, SUSPECT_TIMES_MEDIAN, Skew};
 use crate::{
     cli::OutputOptions,
     inspect::{
@@ -20,7 +20,10 @@ pub fn of(skew: &Skew, options: &OutputOptions) -> String {
     text += &format!("Pods:       {usable_pods} usable, fair share {}\n", percent(skew.fair_share));
     text += &pod_table(skew, options);
     if !skew.prefixes.is_empty() {
-        text += &format!("Networks:   the {} with most clients\n", skew.prefixes.len());
+        text += &match skew.prefixes.len() {
+            SHOWN_PREFIXES => format!("Networks:   the {SHOWN_PREFIXES} with most clients\n"),
+            all => format!("Networks:   {all}\n"),
+        };
         let rows = skew
             .prefixes
             .iter()
@@ -99,7 +102,7 @@ Pods:       2 usable, fair share 50.0%
   default/web-0  n1    active    3        75.0%  50.0%  1.50
   default/web-1  n2    active    0        0.0%   50.0%  0.00
   default/web-2  n2    draining  1        25.0%  0.0%   -
-Networks:   the 2 with most clients
+Networks:   2
   PREFIX           CLIENTS  SHARE  FLOWS
   198.51.100.0/24  3        75.0%  73
   203.0.113.0/24   1        25.0%  4

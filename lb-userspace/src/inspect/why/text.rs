@@ -6,6 +6,7 @@ use crate::{
     inspect::{
         held::ClientState,
         output::{age, one_line},
+        state::ServicePort,
     },
     model::{AffinityExpiry, AffinityKey, Family},
 };
@@ -28,8 +29,12 @@ pub fn of(why: &Why) -> String {
 }
 
 fn lines(port: &PortWhy, family: Family) -> Vec<(&'static str, String)> {
-    let mut lines = vec![("Affinity:", affinity(port.affinity.as_ref()))];
+    let mut lines = Vec::new();
     let mut line = |label, text: String| lines.push((label, text));
+    // Frontends say how clients are held.
+    if port.by != By::NoFrontend {
+        line("Affinity:", affinity(port.affinity.as_ref()));
+    }
     line("Next:", next(port, family));
     if port.affinity.is_some() {
         line("Held:", held(port.held.as_ref(), port));
@@ -150,10 +155,11 @@ fn if_gone(gone: &IfGone) -> String {
 }
 
 fn flows(port: &PortWhy) -> String {
+    let ServicePort { namespace, name, .. } = &port.service;
     match port.flows {
         0 => "none of this client".to_owned(),
-        1 => "1 of this client; `limpet get flows` shows it".to_owned(),
-        count => format!("{count} of this client; `limpet get flows` shows them"),
+        1 => format!("1 of this client; `limpet get flows {namespace}/{name}` shows it"),
+        count => format!("{count} of this client; `limpet get flows {namespace}/{name}` shows them"),
     }
 }
 
@@ -237,7 +243,7 @@ Service:   default/web:http/TCP
   Held:     at default/web-1 for 5m12s; last new connection 12s ago, expires in 2h59m
   Table:    names default/web-0, where the client would go if it were not held
   If gone:  without default/web-1 the client would go to default/web-2
-  Flows:    2 of this client; `limpet get flows` shows them
+  Flows:    2 of this client; `limpet get flows default/web` shows them
   Breaks:   none that the agent knows of
 ";
         assert_eq!(print(vec![port()]), expected);
@@ -301,7 +307,11 @@ Service:   default/web:http/TCP
                 "any of 3 active backends: connections spread",
             ),
             ("no backend", PortWhy { by: By::NoBackend, ..nothing.clone() }, "dropped as `no-backend`"),
-            ("no frontend", PortWhy { by: By::NoFrontend, ..nothing }, "not reached by IPv4"),
+            (
+                "no frontend",
+                PortWhy { by: By::NoFrontend, ..nothing },
+                "TCP\n  Next:     not here: the Service port is not reached by IPv4",
+            ),
             ("agrees", PortWhy { table: Some("default/web-1".to_owned()), ..port() }, "names default/web-1 as well"),
             ("evicted", evicted, "no more: was at default/web-1, until the full map forgot it"),
             ("a stranger", PortWhy { by: By::Table, held: None, ..port() }, "nothing is remembered of the client"),

@@ -16,6 +16,15 @@ fn is_live(applied: &Applied, address: SocketAddr, on: impl Fn(u32) -> bool) -> 
     records.any(|record| record.state != RecordState::Gone && record.address == address && on(record.node))
 }
 
+/// A backend on this node of which nothing is found by its address, though it is not Gone.
+fn unknown_local(applied: &Applied) -> Option<SocketAddr> {
+    let live =
+        applied.backends.values().map(|backend| backend.record).filter(|record| record.state != RecordState::Gone);
+    let mut own = live.filter(|record| record.node == 0);
+    let unknown = own.find(|record| !applied.local_backends.contains_key(&(record.address, record.protocol)));
+    unknown.map(|record| record.address)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
@@ -35,6 +44,7 @@ proptest! {
             follow(&mut applied, &mut memory, &planned.writes, now, &ROOMY);
             prop_assert_eq!(plan(&applied, &desired, now, &ROOMY).writes, vec![]);
 
+            prop_assert_eq!(unknown_local(&applied), None);
             for ((address, protocol), id) in &before.local_backends {
                 let was_alive = before.backends[id].record.state != RecordState::Gone;
                 let is_elsewhere = is_live(&applied, *address, |node| node != 0);
@@ -113,6 +123,7 @@ proptest! {
             let desired = desired(&consistent(world));
             let planned = plan(&applied, &desired, now, &limits);
             follow(&mut applied, &mut memory, &planned.writes, now, &limits);
+            prop_assert_eq!(unknown_local(&applied), None);
             for problem in &planned.problems {
                 prop_assert!(problem.message.contains("raise --max-"), "{}", problem);
             }

@@ -112,6 +112,7 @@ pub(super) fn check_sound(applied: &Applied, memory: &Memory, limits: &Limits) {
         assert_eq!((record.address, record.protocol), (*address, *protocol));
     }
     assert!(applied.frontends.len() <= limits.frontends as usize);
+    assert!(applied.siblings.len() <= limits.siblings as usize);
     assert!(applied.services.keys().all(|id| *id > 0 && *id < limits.services));
     assert!(applied.nodes.keys().all(|id| *id < limits.nodes));
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::names::{siblings, wanted_siblings};
+use super::sound::{Memory, follow};
 use super::world::{ROOMY, Spec, World, desired};
 use crate::model::Desired;
 use crate::plan::{Applied, Limits, Write, plan};
@@ -365,6 +367,43 @@ fn a_full_array_of_slots_is_planned_again_when_slots_are_free() {
     let planned = plan(&applied, &second, 15, &limits);
     assert_eq!(planned.problems, []);
     assert!(planned.writes.iter().any(|write| matches!(write, Write::Table { .. })));
+}
+
+/// All new pairs were once written before the old ones went: a map that was more than half full refused them, and held up
+/// everything behind them, in each round anew.
+#[test]
+fn pairs_that_have_no_room_beside_the_old_ones_wait_for_these_to_go() {
+    let limits = Limits { siblings: 4, ..ROOMY };
+    let shared = |pods: &[u8]| {
+        let backends: Vec<_> = pods.iter().map(|pod| (*pod, *pod, 0, true)).collect();
+        v4_only(&world(&[0, 1].map(|name| Spec { affinity: true, ..spec(name, &backends) })))
+    };
+    let (mut applied, mut memory) = (Applied::default(), Memory::default());
+    for (now, pods, again_at) in [(0, [1, 2], None), (10, [2, 3], Some(11)), (11, [2, 3], Some(70))] {
+        let planned = plan(&applied, &shared(&pods), now, &limits);
+        assert_eq!((planned.problems, planned.again_at), (Vec::new(), again_at), "at {now}");
+        follow(&mut applied, &mut memory, &planned.writes, now, &limits);
+    }
+    assert_eq!(siblings(&applied), wanted_siblings(&shared(&[2, 3])));
+}
+
+/// Two Services have one Pod; one finds no room for more backends and keeps what it had, the other one goes. The entry was
+/// the other one's, and once went with it: replies of the first left with the Pod's address.
+#[test]
+fn a_backend_that_is_kept_as_it_is_stays_known_on_this_node() {
+    let limits = Limits { backends: 4, ..ROOMY };
+    let pod = [(1, 1, 0, true)];
+    let more = [(1, 1, 0, true), (2, 2, 0, true), (3, 3, 0, true), (4, 4, 0, true)];
+    let both = world(&[spec(0, &pod), spec(1, &pod)]);
+    let one_full = world(&[spec(1, &more)]);
+    let (mut applied, mut memory) = (Applied::default(), Memory::default());
+    for (now, world) in [(0, both), (1, one_full.clone()), (61, one_full.clone()), (200, one_full)] {
+        let planned = plan(&applied, &v4_only(&world), now, &limits);
+        assert_eq!(planned.problems.len(), usize::from(now > 0), "at {now}");
+        follow(&mut applied, &mut memory, &planned.writes, now, &limits);
+        let entries: Vec<String> = applied.local_backends.keys().map(|(address, _)| address.to_string()).collect();
+        assert_eq!(entries, ["10.3.0.1:8080"], "at {now}");
+    }
 }
 
 #[test]
