@@ -1,5 +1,5 @@
-//! Reads what the datapath tells of breaks, as long as the names are known that its ids stand for, and keeps it for the
-//! socket.
+//! Gives what the datapath tells of breaks the names that its ids stand for, as long as these are known, and keeps it for
+//! the socket.
 //!
 //! The ring buffer is pinned: what happened while no agent ran is read by the next one. Its one reader is the loop that
 //! also writes the maps, so that names never change while an event is looked at.
@@ -7,73 +7,11 @@
 mod history;
 mod names;
 
-use std::future::pending;
-
-use anyhow::{Context, Result};
-use aya::maps::{MapData, RingBuf};
 use lb_common::{breaks::BreakReason, layout::BreakEvent};
-use tokio::io::{Interest, unix::AsyncFd};
-use zerocopy::FromBytes;
 
 pub(super) use self::history::History;
 use self::{history::Told, names::Names};
-use crate::{dataplane::Loaded, plan::Applied};
-
-/// Most events that are looked at before others get a turn: some ten milliseconds.
-const EVENTS_PER_TURN: usize = 2048;
-/// More than the ring buffer holds.
-const EVENTS_WAITING: usize = 1 << 15;
-
-/// What the datapath tells of breaks.
-pub(super) struct BreakEvents {
-    ring: AsyncFd<RingBuf<MapData>>,
-}
-
-impl BreakEvents {
-    /// Takes the ring buffer.
-    ///
-    /// # Errors
-    /// When it was taken, or cannot be waited for.
-    pub(super) fn take(loaded: &mut Loaded) -> Result<Self> {
-        let ring = loaded.take_break_events().context("cannot read the breaks")?;
-        // SAFETY: the ring buffer owns its file descriptor, and neither replaces nor closes it while `AsyncFd` owns the
-        // ring buffer.
-        let registered = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
-        let ring = registered.map_err(|error| anyhow::anyhow!("cannot wait for breaks: {error}"))?;
-        Ok(Self { ring })
-    }
-
-    /// Waits for events, and gives the first of them. Nothing is lost when it is not waited for to the end.
-    pub(super) async fn next(&mut self) -> Vec<BreakEvent> {
-        let Ok(mut guard) = self.ring.readable_mut().await else {
-            // The runtime ends.
-            return pending().await;
-        };
-        let (events, are_all) = read(guard.get_inner_mut(), EVENTS_PER_TURN);
-        if are_all {
-            guard.clear_ready();
-        }
-        events
-    }
-
-    /// The events that are there already.
-    pub(super) fn waiting(&mut self) -> Vec<BreakEvent> {
-        read(self.ring.get_mut(), EVENTS_WAITING).0
-    }
-}
-
-/// At most `limit` events, and whether there are no more.
-fn read(ring: &mut RingBuf<MapData>, limit: usize) -> (Vec<BreakEvent>, bool) {
-    let mut events = Vec::new();
-    for _ in 0..limit {
-        let Some(item) = ring.next() else {
-            return (events, true);
-        };
-        // The layout is the pins' own: another length cannot be.
-        events.extend(BreakEvent::read_from_bytes(&item));
-    }
-    (events, false)
-}
+use crate::plan::Applied;
 
 /// Gives events the names that their ids stand for, and keeps them.
 pub(super) struct Teller {
@@ -133,7 +71,7 @@ mod tests {
     use super::*;
     use crate::{
         clock,
-        dataplane::{Pod, Sizes, load},
+        dataplane::{BreakEvents, Loaded, Pod, Sizes, load},
         plan::{AppliedBackend, BackendRecord, RecordState},
     };
 

@@ -26,7 +26,7 @@ use tracing::{error, info, level_filters::LevelFilter, warn};
 use tracing_subscriber::EnvFilter;
 
 use self::{
-    breaks::{BreakEvents, History, Teller},
+    breaks::{History, Teller},
     hops::Hops,
     lock::Lock,
     report::Report,
@@ -36,7 +36,7 @@ use self::{
 use crate::{
     cli::{AgentOptions, SourceOption},
     clock,
-    dataplane::{self, Loaded, Pins},
+    dataplane::{self, BreakEvents, Loaded, Pins},
     netlink::{Changes, Netlink},
     source::DirectoryWatch,
 };

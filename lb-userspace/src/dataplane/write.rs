@@ -5,22 +5,19 @@ use std::net::{IpAddr, SocketAddr};
 use aya::maps::{MapError, PerCpuValues};
 use lb_common::{
     Family, V4, V6,
-    family::{Address, Address4, Address6},
-    hash,
-    layout::{
-        Backend, BreakCounts, Frontend, MAX_BACKEND_ID, NameKey, NextHop4, NextHop6, SiblingKey, THIS_NODE,
-        backend_state, frontend_flags, frontend_kind, name_kind,
-    },
+    family::{Address4, Address6},
+    layout::{Backend, BreakCounts, MAX_BACKEND_ID, NameKey, NextHop4, NextHop6, SiblingKey, THIS_NODE, name_kind},
     wire,
 };
 
 use super::{
     Error, FamilyMaps, Maps, Pod, Sizes, names,
     tunnel::{TUNNEL_END, set_hop},
+    values,
 };
 use crate::{
-    model::{AffinityExpiry, AffinityKey, FrontendKind, NodeAddresses, Protocol, ServicePortName},
-    plan::{Applied, BackendRecord, FrontendAffinity, FrontendValue, Limits, RecordState, Write},
+    model::{NodeAddresses, Protocol},
+    plan::{Applied, BackendRecord, Limits, RecordState, Write},
 };
 
 /// Carries out one write. `applied` is what is programmed before it.
@@ -61,7 +58,7 @@ pub fn write(maps: &mut Maps, write: &Write, applied: &Applied, tunnel_port: u16
             what: format!("a table of {} slots at {}", slots.len(), extent.offset),
         }),
         Write::Frontend { address, port, protocol, value } => {
-            let frontend = Pod(frontend(value, applied));
+            let frontend = Pod(values::frontend(value, applied.services.get(&value.service)));
             match *address {
                 IpAddr::V4(ip) => {
                     insert("FRONTENDS4", &mut maps.v4.frontends, key::<V4>(ip, *port, *protocol), frontend)
@@ -147,69 +144,11 @@ fn set_backend(maps: &mut Maps, id: u32, record: &BackendRecord) -> Result<(), E
     if id > MAX_BACKEND_ID {
         return Err(Error::OutOfRange { name: "BACKENDS", what: format!("backend {id}") });
     }
-    let backend = Backend {
-        address: words(record.address.ip()),
-        port: record.address.port(),
-        protocol: protocol(record.protocol).0 as u8,
-        state: match record.state {
-            RecordState::Active => backend_state::ACTIVE,
-            RecordState::Draining => backend_state::DRAINING,
-            RecordState::NotReady => backend_state::NOT_READY,
-            RecordState::Excluded => backend_state::EXCLUDED,
-            RecordState::Gone => backend_state::GONE,
-        },
-        node: record.node,
-        generation: record.generation,
-        service: record.service,
-    };
-    maps.backends.set(id, Pod(backend), 0).map_err(|source| Error::map("BACKENDS", source))
-}
-
-fn frontend(value: &FrontendValue, applied: &Applied) -> Frontend {
-    let service = applied.services.get(&value.service);
-    let affinity = value.affinity;
-    Frontend {
-        kind: match value.kind {
-            FrontendKind::LoadBalancerIp => frontend_kind::LOAD_BALANCER_IP,
-            FrontendKind::ExternalIp => frontend_kind::EXTERNAL_IP,
-            FrontendKind::NodePort => frontend_kind::NODE_PORT,
-            FrontendKind::ClusterIp => frontend_kind::CLUSTER_IP,
-        },
-        flags: affinity.map_or(0, flags),
-        client_prefix: affinity.map_or(0, |affinity| affinity.client_prefix),
-        pad: 0,
-        service: value.service,
-        service_hash: service.map_or(0, |name| hash::service(&name.namespace, &name.name)),
-        table_offset: value.extent.map_or(0, |extent| extent.offset),
-        table_length: value.extent.map_or(0, |extent| extent.length),
-        affinity_timeout_seconds: affinity.map_or(0, |affinity| affinity.timeout_seconds),
-        affinity: affinity.zip(service).map_or([0; 2], |(affinity, name)| held_for(name, affinity.key)),
-    }
-}
-
-fn flags(affinity: FrontendAffinity) -> u8 {
-    let stable = if affinity.expiry == AffinityExpiry::Stable { frontend_flags::STABLE_EXPIRY } else { 0 };
-    let service = if affinity.key == AffinityKey::Service { frontend_flags::SERVICE_KEY } else { 0 };
-    frontend_flags::CLIENT_AFFINITY | stable | service
-}
-
-/// What the clients of a Service port are held for, as `Frontend::affinity`.
-pub fn held_for(name: &ServicePortName, key: AffinityKey) -> [u32; 2] {
-    match key {
-        AffinityKey::Port => hash::affinity(&name.to_string()),
-        AffinityKey::Service => hash::affinity(&format!("{}/{}", name.namespace, name.name)),
-    }
+    maps.backends.set(id, Pod(values::backend(record)), 0).map_err(|source| Error::map("BACKENDS", source))
 }
 
 fn key<F: Family>(ip: impl Into<F::Address>, port: u16, of: Protocol) -> Pod<F::FrontendKey> {
-    Pod(F::frontend_key(ip.into(), port, protocol(of)))
-}
-
-fn protocol(protocol: Protocol) -> wire::Protocol {
-    match protocol {
-        Protocol::Tcp => wire::Protocol::TCP,
-        Protocol::Udp => wire::Protocol::UDP,
-    }
+    Pod(F::frontend_key(ip.into(), port, values::protocol(of)))
 }
 
 fn set_name(maps: &mut Maps, kind: u32, id: u32, name: lb_common::layout::Name) -> Result<(), Error> {
@@ -250,22 +189,9 @@ fn reset_breaks(maps: &mut Maps, service: u32) -> Result<(), Error> {
     maps.breaks.set(service, zeros, 0).map_err(map_error)
 }
 
-/// An address in the form that has room for either family.
-pub fn words(ip: IpAddr) -> [u32; 4] {
-    match ip {
-        IpAddr::V4(ip) => Address4::from(ip).to_words(),
-        IpAddr::V6(ip) => Address6::from(ip).to_words(),
-    }
-}
-
-/// The inverse of [`words`].
-pub fn ip_of(words: [u32; 4]) -> IpAddr {
-    IpAddr::V6(Address6::from_words(words).into()).to_canonical()
-}
-
 /// Where a backend listens, from its record.
 pub(super) fn socket_address(backend: &Backend) -> SocketAddr {
-    SocketAddr::new(ip_of(backend.address), backend.port)
+    SocketAddr::new(values::ip_of(backend.address), backend.port)
 }
 
 impl From<&Sizes> for Limits {

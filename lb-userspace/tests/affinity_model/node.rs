@@ -10,16 +10,13 @@ use lb_common::{
     family::{Address4, Address6},
     hash,
     host::{Frame, FrameSpec, Memory, MemoryOf},
-    layout::{
-        Affinity, Backend, Frontend, Ghost, NextHop4, NextHop6, SiblingKey, Way, affinity_flags, backend_state,
-        frontend_flags, frontend_kind,
-    },
+    layout::{Affinity, Backend, Ghost, NextHop4, NextHop6, SiblingKey, Way, affinity_flags, backend_state},
     wire::{Protocol, tcp_flags},
 };
 use lb_userspace::{
-    dataplane::{held_for, words},
-    model::{self, AffinityExpiry, AffinityKey, Desired, ServicePortName},
-    plan::{Applied, BackendRecord, FrontendValue, Limits, RecordState, Write, plan},
+    dataplane::values,
+    model::{self, Desired, ServicePortName},
+    plan::{Applied, Limits, Write, plan},
 };
 
 use crate::contract::{ClientKey, FlowKey, Key};
@@ -104,7 +101,7 @@ impl Node {
     fn make(&mut self, write: &Write) {
         match write {
             Write::Node { id, addresses, .. } if *id != 0 => self.set_way(*id, addresses),
-            Write::Backend { id, backend } => self.memory.backends[*id as usize] = record(backend),
+            Write::Backend { id, backend } => self.memory.backends[*id as usize] = values::backend(backend),
             Write::RetireBackend { id } => self.memory.backends[*id as usize].state = backend_state::GONE,
             Write::Table { extent, slots, .. } => {
                 let first = extent.offset as usize;
@@ -117,7 +114,7 @@ impl Node {
                 self.memory.siblings.remove(&SiblingKey { service: *service, backend: *backend });
             }
             Write::Frontend { address, port, protocol, value } => {
-                let frontend = self.frontend(value);
+                let frontend = values::frontend(value, self.applied.services.get(&value.service));
                 let protocol = wire(*protocol);
                 match address {
                     IpAddr::V4(address) => {
@@ -150,27 +147,6 @@ impl Node {
         self.memory.v4.next_hops.insert(id, hop);
         let hop = NextHop6 { source: Address6::default(), destination: v6.into(), way };
         self.memory.v6.next_hops.insert(id, hop);
-    }
-
-    fn frontend(&self, value: &FrontendValue) -> Frontend {
-        let name = &self.applied.services[&value.service];
-        let flags = value.affinity.map_or(0, |affinity| {
-            frontend_flags::CLIENT_AFFINITY
-                | if affinity.expiry == AffinityExpiry::Stable { frontend_flags::STABLE_EXPIRY } else { 0 }
-                | if affinity.key == AffinityKey::Service { frontend_flags::SERVICE_KEY } else { 0 }
-        });
-        Frontend {
-            kind: frontend_kind::LOAD_BALANCER_IP,
-            flags,
-            client_prefix: value.affinity.map_or(0, |affinity| affinity.client_prefix),
-            pad: 0,
-            service: value.service,
-            service_hash: hash::service(&name.namespace, &name.name),
-            table_offset: value.extent.map_or(0, |extent| extent.offset),
-            table_length: value.extent.map_or(0, |extent| extent.length),
-            affinity_timeout_seconds: value.affinity.map_or(0, |affinity| affinity.timeout_seconds),
-            affinity: value.affinity.map_or([0; 2], |affinity| held_for(name, affinity.key)),
-        }
     }
 
     /// Sends a packet through the datapath: the verdict, and the Pod's address and port that it goes to.
@@ -288,24 +264,6 @@ where
 {
     if let Some(affinity) = memory.of().affinity[stage as usize].borrow_mut().get_mut(key) {
         affinity.flags |= affinity_flags::FORGOTTEN;
-    }
-}
-
-fn record(record: &BackendRecord) -> Backend {
-    Backend {
-        address: words(record.address.ip()),
-        port: record.address.port(),
-        protocol: wire(record.protocol).0 as u8,
-        state: match record.state {
-            RecordState::Active => backend_state::ACTIVE,
-            RecordState::Draining => backend_state::DRAINING,
-            RecordState::NotReady => backend_state::NOT_READY,
-            RecordState::Excluded => backend_state::EXCLUDED,
-            RecordState::Gone => backend_state::GONE,
-        },
-        node: record.node,
-        generation: record.generation,
-        service: record.service,
     }
 }
 

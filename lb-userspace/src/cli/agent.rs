@@ -1,0 +1,147 @@
+//! The flags of `limpet agent`.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use clap::{
+    ArgAction, Args,
+    builder::{FalseyValueParser, NonEmptyStringValueParser},
+    value_parser,
+};
+use lb_common::layout::MAX_BACKEND_ID;
+
+use super::Places;
+use crate::dataplane::Sizes;
+
+/// UDP port of the tunnel between nodes: what Geneve is registered for, plus 100, to stay clear of a CNI's own tunnel.
+pub const DEFAULT_TUNNEL_PORT: u16 = 6181;
+
+/// Most flows of an address family: about 20 GiB of kernel memory.
+const MAX_FLOWS: i64 = 1 << 28;
+/// Most slots: 8 GiB, and what an index into them reaches.
+const MAX_SLOTS: i64 = 1 << 31;
+/// Most Service ports, and frontends.
+const MAX_SERVICES: i64 = 1 << 24;
+/// Most nodes.
+const MAX_NODES: i64 = 1 << 20;
+
+/// Flags of `limpet agent`.
+#[derive(Clone, Debug, Args)]
+pub struct AgentOptions {
+    /// Where Services, EndpointSlices and Nodes come from: `dir:PATH`, a directory of Kubernetes YAML, which is watched
+    #[arg(long, env = "LIMPET_SOURCE", value_name = "dir:PATH")]
+    pub source: SourceOption,
+    /// This node's name, as in `nodeName` of the endpoints
+    #[arg(long, env = "LIMPET_NODE", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub node: String,
+    /// A device that outside traffic arrives on; may be repeated [default: the devices of the default routes]
+    #[arg(
+        long = "uplink", env = "LIMPET_UPLINK", value_name = "DEV", value_delimiter = ',',
+        value_parser = NonEmptyStringValueParser::new()
+    )]
+    pub uplinks: Vec<String>,
+    /// UDP port of the tunnel between nodes; the same on all of them
+    #[arg(
+        long, env = "LIMPET_TUNNEL_PORT", value_name = "PORT", default_value_t = DEFAULT_TUNNEL_PORT,
+        value_parser = value_parser!(u16).range(1..)
+    )]
+    pub tunnel_port: u16,
+    /// Write a line for each packet that is dropped: to find a fault, not for every day
+    #[arg(long, env = "LIMPET_LOG_DROPS", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub log_drops: bool,
+    /// How much there is room for.
+    #[command(flatten)]
+    pub limits: LimitOptions,
+    /// Where this node's things are, wherever on the command line that was said.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// How much the maps are made for.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Limits (to change them, run `limpet detach` first)")]
+pub struct LimitOptions {
+    /// Flows of each address family; beyond it the one unused for longest is forgotten
+    #[arg(
+        long, env = "LIMPET_MAX_FLOWS", value_name = "N", default_value_t = Sizes::default().flows,
+        value_parser = value_parser!(u32).range(1..=MAX_FLOWS)
+    )]
+    pub max_flows: u32,
+    /// Clients that are held by `sessionAffinity`, of each address family; beyond it the one unused for longest is forgotten
+    #[arg(
+        long, env = "LIMPET_MAX_CLIENTS", value_name = "N", default_value_t = Sizes::default().clients,
+        value_parser = value_parser!(u32).range(1..=MAX_FLOWS)
+    )]
+    pub max_clients: u32,
+    /// Slots of all lookup tables together, 100 and more for each backend of a Service port
+    #[arg(
+        long, env = "LIMPET_MAX_SLOTS", value_name = "N", default_value_t = Sizes::default().slots,
+        value_parser = value_parser!(u32).range(1..=MAX_SLOTS)
+    )]
+    pub max_slots: u32,
+    /// Backends
+    #[arg(
+        long, env = "LIMPET_MAX_BACKENDS", value_name = "N", default_value_t = Sizes::default().backends,
+        value_parser = value_parser!(u32).range(1..=i64::from(MAX_BACKEND_ID))
+    )]
+    pub max_backends: u32,
+    /// Service ports
+    #[arg(
+        long, env = "LIMPET_MAX_SERVICES", value_name = "N", default_value_t = Sizes::default().services,
+        value_parser = value_parser!(u32).range(1..=MAX_SERVICES)
+    )]
+    pub max_services: u32,
+    /// Frontends of both address families together
+    #[arg(
+        long, env = "LIMPET_MAX_FRONTENDS", value_name = "N", default_value_t = Sizes::default().frontends,
+        value_parser = value_parser!(u32).range(1..=MAX_SERVICES)
+    )]
+    pub max_frontends: u32,
+    /// Nodes
+    #[arg(
+        long, env = "LIMPET_MAX_NODES", value_name = "N", default_value_t = Sizes::default().nodes,
+        value_parser = value_parser!(u32).range(1..=MAX_NODES)
+    )]
+    pub max_nodes: u32,
+}
+
+impl LimitOptions {
+    /// The sizes of the maps.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            flows: self.max_flows,
+            clients: self.max_clients,
+            slots: self.max_slots,
+            backends: self.max_backends,
+            services: self.max_services,
+            frontends: self.max_frontends,
+            nodes: self.max_nodes,
+        }
+    }
+}
+
+/// Where Kubernetes objects come from. Shown as it is given: `dir:PATH`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SourceOption {
+    /// A directory of manifests.
+    Directory(PathBuf),
+}
+
+impl FromStr for SourceOption {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("dir", "")) => Err("`dir:` needs a path, as in dir:/etc/limpet".to_owned()),
+            Some(("dir", path)) => Ok(Self::Directory(path.into())),
+            _ => Err("unknown source; there is: dir:PATH (a directory of Kubernetes YAML files)".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for SourceOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => write!(f, "dir:{}", path.display()),
+        }
+    }
+}
