@@ -7,7 +7,6 @@ mod programmed;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use nix::unistd::geteuid;
@@ -66,8 +65,7 @@ impl Lab {
     pub fn start(options: Options) -> Result<Self> {
         ensure!(geteuid().is_root(), "the lab makes network namespaces, which only root may do; run this as root");
         let limpet = options.agents.then(binaries::limpet).transpose()?;
-        let id = new_id()?;
-        let record = Record::create(&id)?;
+        let (id, record) = Record::create()?;
         // From here on the janitor takes everything down, however this process ends.
         let janitor = Janitor::start(record.path())?;
         let directory = record.directory().to_owned();
@@ -323,11 +321,4 @@ fn wait_until_ready(server: &mut Running, pod: &Pod) -> Result<()> {
         Ok(())
     };
     read().with_context(|| format!("the server of Pod {} did not come up", pod.name()))
-}
-
-/// Short, and different for labs that run at the same time.
-fn new_id() -> Result<String> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
-    let moment = now.subsec_micros() & 0xfff;
-    Ok(format!("{:x}-{moment:03x}", std::process::id()))
 }

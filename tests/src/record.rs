@@ -20,6 +20,8 @@ use crate::process::{self, Identity};
 const LABS: &str = "/run/limpet-lab";
 /// The record's name in that directory.
 const FILE: &str = "record";
+/// Labs that one process can have at a time.
+const MAX_LABS: u32 = 0x1000;
 /// How long `limpet detach` may take before the pins are removed without it.
 const DETACH_LIMIT: Duration = Duration::from_secs(5);
 
@@ -58,15 +60,13 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Makes the directory of the lab with this id and starts its record.
-    pub(crate) fn create(id: &str) -> Result<Self> {
-        let directory = Path::new(LABS).join(id);
-        fs::create_dir_all(LABS).with_context(|| format!("cannot make {LABS}"))?;
-        fs::create_dir(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    /// Starts the record of a new lab, and says its id: short, and no other lab's.
+    pub(crate) fn create() -> Result<(String, Self)> {
+        let (id, directory) = claim(Path::new(LABS), std::process::id())?;
         let record = Self { path: directory.join(FILE) };
         record.add(&Made::Directory { path: directory })?;
         record.add(&Made::Owner { identity: Identity::of(std::process::id())? })?;
-        Ok(record)
+        Ok((id, record))
     }
 
     /// The record's file.
@@ -98,6 +98,25 @@ impl Record {
         self.add(&Made::Directory { path: path.to_owned() })?;
         fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))
     }
+}
+
+/// Makes the directory of a lab of this process: the first number that nobody has. That it was made says that the id is
+/// the lab's alone, whoever else starts one at the same time.
+fn claim(labs: &Path, process: u32) -> Result<(String, PathBuf)> {
+    fs::create_dir_all(labs).with_context(|| format!("cannot make {}", labs.display()))?;
+    for number in 0..MAX_LABS {
+        let id = format!("{process:x}-{number:x}");
+        let directory = labs.join(&id);
+        match fs::create_dir(&directory) {
+            Ok(()) => return Ok((id, directory)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot make {}", directory.display())),
+        }
+    }
+    bail!(
+        "{} has {MAX_LABS} labs of process {process}; `cargo xtask demo --down` ends those that are left over",
+        labs.display()
+    )
 }
 
 /// Takes away everything in a record, last thing first. Does nothing when there is no record.
@@ -205,6 +224,9 @@ pub(crate) fn is_gone(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -226,5 +248,16 @@ mod tests {
         tear_down(record.path()).unwrap();
         assert!(!inner.exists());
         tear_down(record.path()).unwrap();
+    }
+
+    #[test]
+    fn labs_that_start_at_the_same_moment_have_ids_of_their_own() {
+        let labs = tempfile::tempdir().unwrap();
+        let ids: BTreeSet<String> = thread::scope(|scope| {
+            let start = || (0..50).map(|_| claim(labs.path(), 7).unwrap().0).collect::<Vec<_>>();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(ids.len(), 200);
     }
 }
