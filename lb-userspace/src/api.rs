@@ -50,8 +50,17 @@ pub struct SourceStatus {
     pub endpoint_slices: usize,
     /// Node objects read.
     pub nodes: usize,
-    /// Age of this view, in seconds.
+    /// Age of this view, in seconds: since something was last heard that proves it current.
     pub age_seconds: u64,
+    /// Whether changes are followed at the moment.
+    #[serde(default)]
+    pub connected: bool,
+    /// Why not, or what went wrong last.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// How often everything was listed anew since the agent started.
+    #[serde(default)]
+    pub relists: u64,
 }
 
 /// The breaks that the agent can still tell one by one: clients that were given another backend.

@@ -12,7 +12,9 @@ use clap::{
 };
 
 pub use self::{
-    agent::{AgentOptions, DEFAULT_TUNNEL_PORT, LimitOptions, SourceOption},
+    agent::{
+        AgentOptions, DEFAULT_TUNNEL_PORT, LimitOptions, ListenOption, ServiceOptions, SourceOption, TellingOptions,
+    },
     breaks::{BreaksOptions, Period},
     clients::{BackendReference, ClientOptions, ForgetOptions, SkewOptions, WhyOptions},
 };

@@ -87,7 +87,9 @@ async fn serve(options: &AgentOptions) -> Result<()> {
     }
     let uplinks = Uplinks::start(names, pins, options.tunnel_port, &mut loaded.maps).await?;
 
-    let SourceOption::Directory(directory) = &options.source;
+    let SourceOption::Directory(directory) = &options.source else {
+        bail!("there is no API server as a source yet");
+    };
     let breaks = BreakEvents::take(&mut loaded)?;
     let events = Events { stop, source: DirectoryWatch::new(directory)?, network: netlink.changes() };
     let report = Report::new(options);

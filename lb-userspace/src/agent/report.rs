@@ -48,6 +48,9 @@ impl Report {
             endpoint_slices: 0,
             nodes: 0,
             age_seconds: 0,
+            connected: false,
+            error: None,
+            relists: 0,
         };
         let now = Instant::now();
         let state = State {

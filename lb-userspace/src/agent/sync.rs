@@ -46,7 +46,9 @@ impl Syncer {
     /// # Errors
     /// When the maps cannot be read, or the tunnel cannot be moved to another port than that agent's.
     pub(super) fn start(options: &AgentOptions, maps: &mut Maps) -> Result<Self> {
-        let SourceOption::Directory(directory) = &options.source;
+        let SourceOption::Directory(directory) = &options.source else {
+            anyhow::bail!("there is no API server as a source yet");
+        };
         let applied = dataplane::read(maps, 0).context("cannot read back what is programmed")?;
         if !applied.services.is_empty() {
             info!(
@@ -60,7 +62,14 @@ impl Syncer {
         Ok(Self {
             directory: Directory::new(directory),
             place: options.source.to_string(),
-            options: Options { node: options.node.clone(), tunnel_port: options.tunnel_port },
+            options: Options {
+                node: options.node.clone(),
+                tunnel_port: options.tunnel_port,
+                service_class: options.services.service_class.clone(),
+                service_proxy_name: options.services.service_proxy_name.clone(),
+                node_port_addresses: options.services.node_port_addresses.clone(),
+                local_addresses: Vec::new(),
+            },
             limits: Limits::from(&options.limits.sizes()),
             applied,
             started: Instant::now(),
@@ -108,6 +117,9 @@ impl Syncer {
                 endpoint_slices: snapshot.slices.len(),
                 nodes: snapshot.nodes.len(),
                 age_seconds: 0,
+                connected: true,
+                error: None,
+                relists: 0,
             },
             problems,
             again_in: planned.into_iter().chain(retry).min(),

@@ -1,6 +1,6 @@
 //! The flags of `limpet agent`.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{
     ArgAction, Args,
@@ -10,7 +10,7 @@ use clap::{
 use lb_common::layout::MAX_BACKEND_ID;
 
 use super::Places;
-use crate::dataplane::Sizes;
+use crate::{dataplane::Sizes, model::NodePortAddresses};
 
 /// UDP port of the tunnel between nodes: what Geneve is registered for, plus 100, to stay clear of a CNI's own tunnel.
 pub const DEFAULT_TUNNEL_PORT: u16 = 6181;
@@ -21,15 +21,21 @@ const MAX_FLOWS: i64 = 1 << 28;
 const MAX_SLOTS: i64 = 1 << 31;
 /// Most Service ports, and frontends.
 const MAX_SERVICES: i64 = 1 << 24;
+/// Most Service ports with metrics of their own.
+const MAX_METRICS_SERVICES: i64 = 100_000;
 /// Most nodes.
 const MAX_NODES: i64 = 1 << 20;
 
 /// Flags of `limpet agent`.
 #[derive(Clone, Debug, Args)]
 pub struct AgentOptions {
-    /// Where Services, EndpointSlices and Nodes come from: `dir:PATH`, a directory of Kubernetes YAML, which is watched
-    #[arg(long, env = "LIMPET_SOURCE", value_name = "dir:PATH")]
+    /// Where Services, EndpointSlices and Nodes come from: `kube`, the API server, or `dir:PATH`, a directory of Kubernetes
+    /// YAML; both are watched
+    #[arg(long, env = "LIMPET_SOURCE", value_name = "kube|dir:PATH", default_value = "kube")]
     pub source: SourceOption,
+    /// How to reach the API server [default: as a Pod of the cluster, else $KUBECONFIG, else ~/.kube/config]
+    #[arg(long, env = "LIMPET_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
     /// This node's name, as in `nodeName` of the endpoints
     #[arg(long, env = "LIMPET_NODE", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub node: String,
@@ -45,6 +51,12 @@ pub struct AgentOptions {
         value_parser = value_parser!(u16).range(1..)
     )]
     pub tunnel_port: u16,
+    /// Which Services are balanced, and where.
+    #[command(flatten)]
+    pub services: ServiceOptions,
+    /// What is told over HTTP and to Kubernetes.
+    #[command(flatten)]
+    pub telling: TellingOptions,
     /// Write a line for each packet that is dropped: to find a fault, not for every day
     #[arg(long, env = "LIMPET_LOG_DROPS", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub log_drops: bool,
@@ -54,6 +66,84 @@ pub struct AgentOptions {
     /// Where this node's things are, wherever on the command line that was said.
     #[command(flatten)]
     pub places: Places,
+}
+
+/// Which Services are balanced, and on which of this node's addresses.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Services")]
+pub struct ServiceOptions {
+    /// Only Services of this loadBalancerClass [default: whatever their class]
+    #[arg(
+        long, env = "LIMPET_SERVICE_CLASS", value_name = "NAME", value_parser = NonEmptyStringValueParser::new()
+    )]
+    pub service_class: Option<String>,
+    /// Only Services whose label service.kubernetes.io/service-proxy-name is this [default: those without the label]
+    #[arg(
+        long, env = "LIMPET_SERVICE_PROXY_NAME", value_name = "NAME", value_parser = NonEmptyStringValueParser::new()
+    )]
+    pub service_proxy_name: Option<String>,
+    /// Addresses of this node that have node ports: `primary`, those of its Node object, or those within these CIDRs
+    #[arg(
+        long, env = "LIMPET_NODE_PORT_ADDRESSES", value_name = "primary|CIDR,...",
+        default_value_t = NodePortAddresses::Primary
+    )]
+    pub node_port_addresses: NodePortAddresses,
+}
+
+/// What is told over HTTP and to Kubernetes.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Health, metrics and Events")]
+pub struct TellingOptions {
+    /// Where /healthz and /livez are served, or `none`
+    #[arg(
+        long, env = "LIMPET_HEALTH_ADDRESS", value_name = "ADDR:PORT|none", default_value = "127.0.0.1:6182"
+    )]
+    pub health_address: ListenOption,
+    /// Where /metrics is served, or `none`
+    #[arg(
+        long, env = "LIMPET_METRICS_ADDRESS", value_name = "ADDR:PORT|none", default_value = "127.0.0.1:6183"
+    )]
+    pub metrics_address: ListenOption,
+    /// Service ports with metrics of their own, those with the most packets; the others are summed up
+    #[arg(
+        long, env = "LIMPET_METRICS_SERVICES", value_name = "N", default_value_t = 1000,
+        value_parser = value_parser!(u32).range(0..=MAX_METRICS_SERVICES)
+    )]
+    pub metrics_services: u32,
+    /// Tell of breaks by Kubernetes Events on their Services (with --source kube alone)
+    #[arg(
+        long, env = "LIMPET_BREAK_EVENTS", value_name = "true|false", default_value_t = true, action = ArgAction::Set
+    )]
+    pub break_events: bool,
+}
+
+/// An address to listen on, or `none`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ListenOption(
+    /// The address; none where nothing is served.
+    pub Option<SocketAddr>,
+);
+
+impl FromStr for ListenOption {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self(None)),
+            _ => text.parse().map(|address| Self(Some(address))).map_err(|_| {
+                "neither an address and port, as 127.0.0.1:6182 or [::]:6182, nor `none`".to_owned()
+            }),
+        }
+    }
+}
+
+impl fmt::Display for ListenOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("none"),
+        }
+    }
 }
 
 /// How much the maps are made for.
@@ -119,9 +209,11 @@ impl LimitOptions {
     }
 }
 
-/// Where Kubernetes objects come from. Shown as it is given: `dir:PATH`.
+/// Where Kubernetes objects come from. Shown as it is given: `kube` or `dir:PATH`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SourceOption {
+    /// The API server.
+    Kube,
     /// A directory of manifests.
     Directory(PathBuf),
 }
@@ -130,10 +222,13 @@ impl FromStr for SourceOption {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text == "kube" {
+            return Ok(Self::Kube);
+        }
         match text.split_once(':') {
             Some(("dir", "")) => Err("`dir:` needs a path, as in dir:/etc/limpet".to_owned()),
             Some(("dir", path)) => Ok(Self::Directory(path.into())),
-            _ => Err("unknown source; there is: dir:PATH (a directory of Kubernetes YAML files)".to_owned()),
+            _ => Err("unknown source; there are: kube (the API server) and dir:PATH (a directory of Kubernetes YAML files)".to_owned()),
         }
     }
 }
@@ -141,6 +236,7 @@ impl FromStr for SourceOption {
 impl fmt::Display for SourceOption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Kube => f.write_str("kube"),
             Self::Directory(path) => write!(f, "dir:{}", path.display()),
         }
     }

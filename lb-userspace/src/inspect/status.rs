@@ -161,7 +161,7 @@ fn agent_lines(agent: &AgentStatus) -> Vec<String> {
 }
 
 fn source_line(source: &SourceStatus) -> String {
-    let SourceStatus { place, complete, services, endpoint_slices, nodes, age_seconds } = source;
+    let SourceStatus { place, complete, services, endpoint_slices, nodes, age_seconds, .. } = source;
     let part = if *complete { "" } else { "; not all of it could be read, so nothing is removed" };
     format!(
         "source: {place}, as of {} ago: Services {services}, EndpointSlices {endpoint_slices}, Nodes {nodes}{part}",

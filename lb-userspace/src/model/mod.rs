@@ -20,7 +20,8 @@ use crate::source::{Problem, Snapshot};
 
 pub use types::{
     Affinity, AffinityExpiry, AffinityKey, Backend, BackendState, ClientAffinity, Desired, Family, Frontend,
-    FrontendKind, NodeAddresses, Options, Pools, Protocol, ServicePort, ServicePortName, TrafficPolicy,
+    FrontendKind, HealthCheck, IfEmpty, IfEmptyPools, NodeAddresses, NodeEligibility, NodePortAddresses, Options, Pools,
+    Protocol, ServicePort, ServicePortName, TrafficPolicy, WithoutLocalEndpoints,
 };
 
 /// Everything that should be programmed on this node, and what is wrong with the objects.
@@ -59,6 +60,7 @@ pub fn desired(snapshot: &Snapshot, options: &Options) -> (Desired, Vec<Problem>
         complete: snapshot.complete && nodes.own_is_known,
         nodes: nodes.addresses,
         node: options.node.clone(),
+        ..Desired::default()
     };
     (desired, problems.into_iter().collect())
 }

@@ -70,7 +70,7 @@ pub(super) fn add<'a>(
         }));
         services.insert(
             service_port_name,
-            ServicePort { affinity, external_policy, frontends: Vec::new(), backends, pools },
+            ServicePort { affinity, external_policy, backends, pools, ..ServicePort::default() },
         );
     }
 }

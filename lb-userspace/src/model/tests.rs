@@ -13,7 +13,7 @@ const NODES: &str = "
 ";
 
 fn options() -> Options {
-    Options { node: "n1".to_owned(), tunnel_port: 6081 }
+    Options { node: "n1".to_owned(), tunnel_port: 6081, ..Options::default() }
 }
 
 /// A Service `default/web` with one unnamed port 80 and external IP 192.0.2.1.

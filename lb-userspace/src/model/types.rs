@@ -3,16 +3,65 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// What the model must know of this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// This node's name, as in `nodeName` of an endpoint.
     pub node: String,
     /// UDP port of the tunnel between nodes, which no frontend may take on this node's addresses.
     pub tunnel_port: u16,
+    /// Only Services of this `spec.loadBalancerClass`; none: whatever their class.
+    pub service_class: Option<String>,
+    /// Only Services whose label `service.kubernetes.io/service-proxy-name` is this; none: those without the label.
+    pub service_proxy_name: Option<String>,
+    /// Which of the node's addresses have node ports.
+    pub node_port_addresses: NodePortAddresses,
+    /// The addresses of this node's devices, sorted; without those that never leave it (loopback, link-local).
+    pub local_addresses: Vec<IpAddr>,
+}
+
+/// Which of a node's addresses have node ports (A.8). Shown as it is given: `primary` or CIDRs with commas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NodePortAddresses {
+    /// Those of the Node object.
+    #[default]
+    Primary,
+    /// Those of its devices that lie within one of these; of a family that none of these is of, all.
+    Within(Vec<IpNet>),
+}
+
+impl FromStr for NodePortAddresses {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim() == "primary" {
+            return Ok(Self::Primary);
+        }
+        let cidr = |part: &str| {
+            let part = part.trim();
+            part.parse::<IpNet>().map(|net| net.trunc()).map_err(|_| {
+                format!("{part:?} is no CIDR; there are `primary` and CIDRs, as in 192.0.2.0/24,2001:db8::/64")
+            })
+        };
+        text.split(',').map(cidr).collect::<Result<_, _>>().map(Self::Within)
+    }
+}
+
+impl fmt::Display for NodePortAddresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Primary => f.write_str("primary"),
+            Self::Within(nets) => {
+                let nets: Vec<String> = nets.iter().map(ToString::to_string).collect();
+                f.write_str(&nets.join(","))
+            }
+        }
+    }
 }
 
 /// What should be programmed on one node.
@@ -26,6 +75,45 @@ pub struct Desired {
     pub node: String,
     /// Whether what is not here is really gone.
     pub complete: bool,
+    /// Health-check node ports to serve, sorted, each Service once.
+    pub health_checks: Vec<HealthCheck>,
+    /// Service ports that keep their traffic on the node and have nobody here.
+    pub without_local_endpoints: WithoutLocalEndpoints,
+    /// Whether load balancers may send new connections to this node.
+    pub eligibility: NodeEligibility,
+}
+
+/// `spec.healthCheckNodePort` of a Service (A.9): tells load balancers whether the node has endpoints of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HealthCheck {
+    /// The Service's namespace.
+    pub namespace: String,
+    /// The Service's name.
+    pub name: String,
+    /// TCP port to listen on.
+    pub port: u16,
+    /// Ready endpoints on this node: addresses, whatever the number of ports.
+    pub local_endpoints: usize,
+}
+
+/// Service ports with a policy Local and no usable endpoint on this node, while there are some elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WithoutLocalEndpoints {
+    /// By `internalTrafficPolicy`.
+    pub internal: usize,
+    /// By `externalTrafficPolicy`.
+    pub external: usize,
+}
+
+/// Whether load balancers may send new connections to this node (KEP-3836).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeEligibility {
+    /// Its Node object is there.
+    pub known: bool,
+    /// The object is being deleted.
+    pub deleting: bool,
+    /// The cluster autoscaler is about to delete the node (taint `ToBeDeletedByClusterAutoscaler`).
+    pub tainted: bool,
 }
 
 /// One port of one Service: the unit that is balanced. Shown as `namespace/name:port/TCP`.
@@ -128,6 +216,41 @@ pub struct ServicePort {
     pub backends: Vec<Backend>,
     /// Which of them the tables are built from.
     pub pools: Pools,
+    /// What becomes of a packet while there is none.
+    pub if_empty: IfEmptyPools,
+    /// Who may reach the load-balancer IPs, sorted (`spec.loadBalancerSourceRanges`); none: everybody.
+    pub source_ranges: Option<Vec<IpNet>>,
+}
+
+/// What becomes of a new connection while the pool of its family is empty (A.11).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IfEmpty {
+    /// There is no usable endpoint in the cluster: the client is told that the port is unreachable.
+    #[default]
+    Reject,
+    /// There are some on other nodes, which the policy Local keeps it from: it is dropped without a word.
+    Drop,
+}
+
+/// [`IfEmpty`] of each family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IfEmptyPools {
+    /// For IPv4.
+    pub v4: IfEmpty,
+    /// For IPv6.
+    pub v6: IfEmpty,
+}
+
+impl IfEmptyPools {
+    /// That of a family.
+    #[must_use]
+    pub fn of(self, family: Family) -> IfEmpty {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
+        }
+    }
 }
 
 /// Indexes into [`ServicePort::backends`], for each family in the order of identities, each

@@ -89,6 +89,7 @@ pub(crate) fn desired(world: &World) -> Desired {
         nodes: (0..NODES).map(|node| (format!("n{node}"), addresses(node + 1))).collect(),
         node: "n0".to_owned(),
         complete: true,
+        ..Desired::default()
     }
 }
 

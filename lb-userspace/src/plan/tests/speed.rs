@@ -60,7 +60,7 @@ fn large_cluster() {
         nodes: (0..NODES).map(node).collect(),
         complete: true,
     };
-    let options = Options { node: "n0".to_owned(), tunnel_port: 6081 };
+    let options = Options { node: "n0".to_owned(), tunnel_port: 6081, ..Options::default() };
     let limits = Limits {
         slots: 200_000_000,
         backends: 1_000_000,

@@ -60,7 +60,7 @@ pub(super) fn desired(world: &World) -> Desired {
         (format!("n{n}"), NodeAddresses { v4: Some(v4), v6: None })
     };
     let nodes = world.nodes.iter().map(|(n, last)| node(*n, *last)).chain([node(0, 1)]);
-    Desired { services, nodes: nodes.collect(), node: "n0".to_owned(), complete: world.complete }
+    Desired { services, nodes: nodes.collect(), node: "n0".to_owned(), complete: world.complete, ..Desired::default() }
 }
 
 pub(super) fn service_port(spec: &Spec, world: &World, taken: &mut BTreeSet<IpAddr>) -> ServicePort {
