@@ -1,6 +1,6 @@
 //! The command line, as clap reads it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -96,6 +96,35 @@ Exit code: 0 when in each scenario the numbers agree, 1 when not.")]
         json: Option<PathBuf>,
     },
 
+    /// Render the manifests in deploy/manifests from the Helm chart
+    #[command(after_help = "Examples:
+  cargo xtask manifests
+  cargo xtask manifests --check     lint and validate chart and manifests, as the tests do; writes nothing
+
+Exit code of --check: 0 when everything holds, 1 when not.")]
+    Manifests {
+        /// Compare, lint and validate instead of writing
+        #[arg(long)]
+        check: bool,
+    },
+
+    /// Build a static `limpet`, and an image with nothing else in it
+    #[command(after_help = "Examples:
+  cargo xtask image
+  cargo xtask image --tag registry.example/limpet:1.0 --output limpet.tar
+
+The image is an OCI archive. To use it:
+  skopeo copy oci-archive:target/image/limpet.tar docker://registry.example/limpet:1.0
+  ctr --namespace k8s.io images import target/image/limpet.tar     on a node, without a registry")]
+    Image {
+        /// What it is called, as in registry.example/limpet:1.0 [default: localhost/limpet:VERSION]
+        #[arg(long, value_name = "NAME:TAG")]
+        tag: Option<String>,
+        /// Where to write the archive [default: target/image/limpet.tar]
+        #[arg(long, value_name = "FILE.tar")]
+        output: Option<PathBuf>,
+    },
+
     /// Measure
     #[command(subcommand)]
     Bench(Bench),
@@ -113,6 +142,26 @@ pub(crate) enum Bench {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+
+    /// What a change of the cluster costs an agent: time, memory, CPU, with 100 to 10,000 Services
+    #[command(after_help = "Examples:
+  cargo xtask bench sync
+  cargo xtask bench sync --json sync.json")]
+    Sync {
+        /// Write the figures to this file as well, as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+}
+
+impl Bench {
+    /// The name of what measures it, for `cargo bench`, and the file for the figures.
+    pub(crate) fn target(&self) -> (&'static str, Option<&Path>) {
+        match self {
+            Self::Datapath { json } => ("datapath", json.as_deref()),
+            Self::Sync { json } => ("sync", json.as_deref()),
+        }
+    }
 }
 
 /// How `doctor` prints.

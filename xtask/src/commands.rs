@@ -6,22 +6,23 @@ use std::process::Command;
 
 use anyhow::{Context as _, anyhow, bail};
 
-use crate::args::Output;
+use crate::args::{Bench, Output};
+use crate::manifests::Toolbox;
 use crate::progress::say;
 use crate::project::{BPF_PACKAGE, Profile, Project};
-use crate::setup::{self, Facts, Needed, Toolchain, root};
-use crate::{bpf_object, cargo, logged, tool};
+use crate::setup::{self, Facts, Purpose, Toolchain, root};
+use crate::{bpf_object, cargo, image, logged, manifests, tool};
 
 /// The program that makes the lab, and shows the demo and the scenarios.
 const LAB: &str = "limpet-lab";
 /// The page that the scenarios write, below the workspace's root.
 const SCENARIOS_PAGE: &str = "docs/scenarios.md";
-/// What measures the datapath, for `cargo bench`.
-const BENCH: [&str; 4] = ["--package", "lb-userspace", "--bench", "datapath"];
+/// The package that what measures belongs to.
+const BENCH_PACKAGE: &str = "lb-userspace";
 
 /// Installs what is missing.
 pub(crate) fn setup(project: &Project) -> anyhow::Result<u8> {
-    if !setup::ensure(project, Needed::ToRun)?.changed {
+    if !setup::ensure(project, Purpose::Test)?.changed {
         say("nothing to do: everything is there (`cargo xtask doctor` lists it)");
     }
     Ok(0)
@@ -39,14 +40,14 @@ pub(crate) fn doctor(project: &Project, output: Output) -> anyhow::Result<u8> {
 
 /// Builds the BPF objects, then user space, the lab and the bench.
 pub(crate) fn build(project: &Project, profile: Profile) -> anyhow::Result<u8> {
-    build_all(project, Needed::ToBuild, profile)?;
+    build_all(project, Purpose::Build, profile)?;
     say(&format!("built  {}", project.results(profile).display()));
     Ok(0)
 }
 
 /// Formatting, then clippy for the host and for BPF.
 pub(crate) fn lint(project: &Project) -> anyhow::Result<u8> {
-    let toolchain = build_bpf(project, Needed::ToBuild)?;
+    let toolchain = build_bpf(project, Purpose::Build)?;
 
     let mut format = cargo::host(project);
     format.args(["fmt", "--all", "--check"]);
@@ -67,7 +68,7 @@ pub(crate) fn lint(project: &Project) -> anyhow::Result<u8> {
 pub(crate) fn test(project: &Project, args: &[String]) -> anyhow::Result<u8> {
     root::require("the tests load BPF programs and make network namespaces")?;
     // Also the programs that tests run: cargo would build those of other packages for none of them.
-    build_all(project, Needed::ToRun, Profile::Dev)?;
+    build_all(project, Purpose::Test, Profile::Dev)?;
 
     let mut test = cargo::host(project);
     test.arg("test");
@@ -87,7 +88,7 @@ pub(crate) fn demo(project: &Project, keep: bool, down: bool) -> anyhow::Result<
     root::require("the demo loads BPF programs and makes network namespaces")?;
     // A lab that is up was made by a program that is there: ending it must not depend on a tree that builds.
     if !down || program(project, Profile::Dev, LAB).is_err() {
-        build_all(project, Needed::ToRun, Profile::Dev)?;
+        build_all(project, Purpose::Run, Profile::Dev)?;
     }
 
     let mut demo = tool::command(program(project, Profile::Dev, LAB)?);
@@ -99,7 +100,7 @@ pub(crate) fn demo(project: &Project, keep: bool, down: bool) -> anyhow::Result<
 /// Builds everything, then becomes the lab's scenarios, which write their page of documentation.
 pub(crate) fn scenarios(project: &Project, json: Option<&Path>) -> anyhow::Result<u8> {
     root::require("the scenarios load BPF programs and make network namespaces")?;
-    build_all(project, Needed::ToRun, Profile::Dev)?;
+    build_all(project, Purpose::Run, Profile::Dev)?;
 
     let mut scenarios = tool::command(program(project, Profile::Dev, LAB)?);
     scenarios.arg("scenarios").arg("--markdown").arg(project.root.join(SCENARIOS_PAGE));
@@ -109,16 +110,46 @@ pub(crate) fn scenarios(project: &Project, json: Option<&Path>) -> anyhow::Resul
     become_it(&mut scenarios)
 }
 
+/// Renders the manifests, or checks them.
+pub(crate) fn manifests(project: &Project, check: bool) -> anyhow::Result<u8> {
+    setup::ensure(project, Purpose::Render)?;
+    let toolbox = Toolbox::find(project)?;
+    if check {
+        manifests::check(project, &toolbox)?;
+        return Ok(0);
+    }
+    let changed = manifests::write(project, &toolbox)?;
+    for path in &changed {
+        say(&format!("new    {}", path.display()));
+    }
+    if changed.is_empty() {
+        say("nothing to do: the manifests are what the chart renders");
+    }
+    Ok(0)
+}
+
+/// Builds the BPF objects, then a static program and its image.
+pub(crate) fn image(project: &Project, tag: Option<&str>, output: Option<&Path>) -> anyhow::Result<u8> {
+    root::require("what is in the image belongs to root")?;
+    build_bpf(project, Purpose::Package)?;
+    let image = image::build(project, tag, output)?;
+    let mebibytes = image.bytes.div_ceil(1 << 20);
+    say(&format!("image  {} ({mebibytes} MiB) with {}", image.archive.display(), image.tag));
+    Ok(0)
+}
+
 /// Builds everything for speed, then becomes the bench.
-pub(crate) fn bench(project: &Project, json: Option<&Path>) -> anyhow::Result<u8> {
+pub(crate) fn bench(project: &Project, bench: &Bench) -> anyhow::Result<u8> {
     root::require("the bench loads BPF programs")?;
-    build_bpf(project, Needed::ToRun)?;
+    build_bpf(project, Purpose::Run)?;
+    let (target, json) = bench.target();
+    let target = ["--package", BENCH_PACKAGE, "--bench", target];
     let mut build = cargo::host(project);
-    build.args(["bench", "--no-run"]).args(BENCH);
+    build.args(["bench", "--no-run"]).args(target);
     logged::run("building the bench, for speed", &project.log("build-bench"), &mut build)?;
 
     let mut bench = cargo::host(project);
-    bench.args(["bench", "--quiet"]).args(BENCH);
+    bench.args(["bench", "--quiet"]).args(target);
     if let Some(file) = json {
         // cargo runs a bench in its package's directory, not in this one.
         let file = std::path::absolute(file).with_context(|| format!("{} is no path", file.display()))?;
@@ -128,7 +159,7 @@ pub(crate) fn bench(project: &Project, json: Option<&Path>) -> anyhow::Result<u8
 }
 
 /// Makes sure of what is needed, and builds the BPF objects.
-fn build_bpf(project: &Project, needed: Needed) -> anyhow::Result<Toolchain> {
+fn build_bpf(project: &Project, needed: Purpose) -> anyhow::Result<Toolchain> {
     let toolchain = setup::ensure(project, needed)?
         .facts
         .toolchain()
@@ -138,7 +169,7 @@ fn build_bpf(project: &Project, needed: Needed) -> anyhow::Result<Toolchain> {
 }
 
 /// The same, and builds everything that a plain `cargo build` builds.
-fn build_all(project: &Project, needed: Needed, profile: Profile) -> anyhow::Result<()> {
+fn build_all(project: &Project, needed: Purpose, profile: Profile) -> anyhow::Result<()> {
     build_bpf(project, needed)?;
     let mut build = cargo::host(project);
     // Named one by one they would be the same packages; said so, features are unified as in `cargo test`.

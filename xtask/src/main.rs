@@ -1,5 +1,5 @@
 //! What a contributor types: `cargo xtask setup | doctor | build | lint | test | demo | scenarios |
-//! bench`.
+//! manifests | image | bench`.
 //!
 //! This file only reads the arguments, calls the command and turns an error into a message and an exit
 //! code. It never depends on another crate of the workspace: it builds them.
@@ -9,7 +9,9 @@ mod bpf_object;
 mod cargo;
 mod commands;
 mod failure;
+mod image;
 mod logged;
+mod manifests;
 mod progress;
 mod project;
 mod setup;
@@ -20,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::args::{Args, Bench, Command};
+use crate::args::{Args, Command};
 use crate::project::Project;
 
 fn main() -> ExitCode {
@@ -44,6 +46,8 @@ fn run(command: Command) -> anyhow::Result<u8> {
         Command::Test { args } => commands::test(&project, &args),
         Command::Demo { keep, down } => commands::demo(&project, keep, down),
         Command::Scenarios { json } => commands::scenarios(&project, json.as_deref()),
-        Command::Bench(Bench::Datapath { json }) => commands::bench(&project, json.as_deref()),
+        Command::Manifests { check } => commands::manifests(&project, check),
+        Command::Image { tag, output } => commands::image(&project, tag.as_deref(), output.as_deref()),
+        Command::Bench(bench) => commands::bench(&project, &bench),
     }
 }

@@ -53,6 +53,11 @@ impl Project {
         self.target.join("xtask").join(format!("{name}.log"))
     }
 
+    /// Where tools are installed that only this project uses.
+    pub(crate) fn tools(&self) -> PathBuf {
+        self.target.join("tools")
+    }
+
     /// Where the BPF package is built. Not the target directory itself, so that neither build waits for the other.
     pub(crate) fn bpf_target(&self) -> PathBuf {
         self.target.join("bpf")

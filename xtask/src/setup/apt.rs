@@ -1,5 +1,7 @@
 //! Debian packages: what is installed, and installing them.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
@@ -45,6 +47,34 @@ pub(super) fn upgrade(project: &Project, packages: &[&str]) -> anyhow::Result<St
     Ok(format!("brought the Debian packages {} up to date", packages.join(", ")))
 }
 
+/// Unpacks a package that is not to be installed into a directory; says in one line what was done.
+///
+/// Fails when the archive cannot be reached or does not have it.
+pub(super) fn unpack(project: &Project, package: &str, to: &Path) -> anyhow::Result<String> {
+    if !all_known(&[package]) {
+        update(project)?;
+    }
+    // A fresh directory: whatever lies there afterwards is what was fetched.
+    let fetched = project.tools().join("fetched");
+    if fetched.exists() {
+        fs::remove_dir_all(&fetched).with_context(|| format!("cannot remove {}", fetched.display()))?;
+    }
+    fs::create_dir_all(&fetched).with_context(|| format!("cannot make the directory {}", fetched.display()))?;
+    if download(project, package, &fetched).is_err() {
+        update(project)?;
+        download(project, package, &fetched)?;
+    }
+    let archive = fs::read_dir(&fetched)
+        .with_context(|| format!("cannot read {}", fetched.display()))?
+        .next()
+        .with_context(|| format!("apt-get reports no error, but fetched no {package}"))?
+        .with_context(|| format!("cannot read {}", fetched.display()))?;
+    let mut unpack = tool::command("dpkg-deb");
+    unpack.arg("--extract").arg(archive.path()).arg(to);
+    logged::run(&format!("unpacking {package}"), &project.log("dpkg-deb"), &mut unpack)?;
+    Ok(format!("unpacked the Debian package {package} into {}", to.display()))
+}
+
 /// Those of the packages that are not installed.
 pub(super) fn not_installed<'a>(packages: &[&'a str]) -> Vec<&'a str> {
     let mut query = tool::command("dpkg-query");
@@ -66,6 +96,13 @@ fn get(project: &Project, packages: &[&str]) -> anyhow::Result<()> {
     let doing = format!("installing {}", packages.join(", "));
     logged::run(&doing, &project.log("apt-install"), &mut command)
         .with_context(|| format!("Debian's archive, security updates included, must have {}", packages.join(", ")))
+}
+
+fn download(project: &Project, package: &str, to: &Path) -> anyhow::Result<()> {
+    let mut command = apt_get();
+    command.args(["download", package]).current_dir(to);
+    logged::run(&format!("fetching {package}"), &project.log("apt-download"), &mut command)
+        .with_context(|| format!("Debian's archive, security updates included, must have {package}"))
 }
 
 fn apt_get() -> Command {

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use super::{Facts, Fix, Linker, Needed, Requirement, State, apt, linker};
+use super::{Facts, Fix, Linker, Purpose, Requirement, State, apt, linker};
 use crate::project::Project;
 use crate::tool;
 use crate::version::Version;
@@ -20,7 +20,7 @@ const DEBIAN_SYSROOT: &str = "/usr";
 const DEBIAN_NAME: &str = "Debian's rustc-web";
 
 pub(super) const REQUIREMENT: Requirement =
-    Requirement { what: "BPF compiler", needed: Needed::ToBuild, check, install };
+    Requirement { what: "BPF compiler", purpose: Purpose::Build, check, install };
 
 /// A Rust compiler that comes with the source of `core`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,14 +2,14 @@
 
 use std::process::Command;
 
-use super::{Facts, Fix, Needed, Requirement, State};
+use super::{Facts, Fix, Purpose, Requirement, State};
 use crate::project::Project;
 use crate::{logged, tool};
 
 /// Where it is mounted by everybody.
 pub(super) const MOUNT_POINT: &str = "/sys/fs/bpf";
 
-pub(super) const REQUIREMENT: Requirement = Requirement { what: "bpffs", needed: Needed::ToRun, check, install };
+pub(super) const REQUIREMENT: Requirement = Requirement { what: "bpffs", purpose: Purpose::Run, check, install };
 
 /// What there is of the BPF file system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use anyhow::Context as _;
 
 use super::bpf_toolchain::{self, Compiler, Toolchain};
 use super::linker::{self, Linker};
-use super::{apt, bpffs, packages, root};
+use super::manifest_tools::ManifestTools;
+use super::{apt, bpffs, buildah, packages, root};
 use crate::project::Project;
 
 /// What is true of this machine.
@@ -23,6 +24,10 @@ pub(crate) struct Facts {
     pub(crate) linkers: Vec<Linker>,
     /// Whether the kernel has a place for the BPF file system, and whether it is mounted there.
     pub(crate) bpffs: bpffs::Bpffs,
+    /// What renders and checks the manifests.
+    pub(crate) manifest_tools: ManifestTools,
+    /// What buildah says of itself, when it is there.
+    pub(crate) buildah: Option<String>,
     /// Whether packages can be installed with apt-get.
     pub(crate) apt: bool,
     /// Whether we are root.
@@ -43,6 +48,8 @@ impl Facts {
             compilers,
             linkers,
             bpffs: bpffs::Bpffs::from_mounts(&read("/proc/mounts")?, Path::new(bpffs::MOUNT_POINT).is_dir()),
+            manifest_tools: ManifestTools::gather(project),
+            buildah: buildah::gather(),
             apt: apt::is_here(),
             root: root::are_we(),
         })

@@ -2,14 +2,14 @@
 
 use anyhow::bail;
 
-use super::{Facts, Fix, Needed, Requirement, State};
+use super::{Facts, Fix, Purpose, Requirement, State};
 use crate::project::Project;
 use crate::version::Version;
 
 /// The first kernel with tcx, by which the programs for replies are attached.
 const OLDEST: Version = Version::new(6, 6);
 
-pub(super) const REQUIREMENT: Requirement = Requirement { what: "kernel", needed: Needed::ToRun, check, install };
+pub(super) const REQUIREMENT: Requirement = Requirement { what: "kernel", purpose: Purpose::Run, check, install };
 
 fn check(facts: &Facts) -> State {
     match Version::parse(&facts.kernel) {

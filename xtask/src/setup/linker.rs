@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::bpf_toolchain::{self, Compiler, Toolchain};
-use super::{Facts, Fix, Needed, Requirement, State, apt};
+use super::{Facts, Fix, Purpose, Requirement, State, apt};
 use crate::project::Project;
 use crate::{bpf_object, cargo, logged, tool};
 
@@ -21,7 +21,7 @@ const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 const LLVM_PREFIX_VARIABLES: [&str; 2] = ["LLVM_PREFIX", "LLVM_SYS_221_PREFIX"];
 const LLVM_FEATURE: &str = "llvm-22";
 
-pub(super) const REQUIREMENT: Requirement = Requirement { what: NAME, needed: Needed::ToBuild, check, install };
+pub(super) const REQUIREMENT: Requirement = Requirement { what: NAME, purpose: Purpose::Build, check, install };
 
 /// A bpf-linker that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,9 +3,11 @@
 mod apt;
 mod bpf_toolchain;
 mod bpffs;
+pub(crate) mod buildah;
 mod facts;
 mod kernel;
 mod linker;
+mod manifest_tools;
 mod packages;
 pub(crate) mod report;
 pub(crate) mod root;
@@ -15,6 +17,7 @@ use anyhow::{Context as _, bail};
 pub(crate) use bpf_toolchain::Toolchain;
 pub(crate) use facts::Facts;
 pub(crate) use linker::Linker;
+pub(crate) use manifest_tools::ManifestTools;
 
 use crate::progress::say;
 use crate::project::Project;
@@ -23,21 +26,40 @@ use crate::project::Project;
 pub(crate) struct Requirement {
     /// Its name in `doctor`'s table.
     pub(crate) what: &'static str,
-    /// From when on it is needed.
-    needed: Needed,
+    /// What it is needed for.
+    purpose: Purpose,
     /// Decides from the facts whether it is there.
     pub(crate) check: fn(&Facts) -> State,
     /// Installs it as root, and says in one line what was done. Only called when `check` says `Fix::Setup`.
     install: fn(&Facts, &Project) -> anyhow::Result<String>,
 }
 
-/// From when on something is needed; what building needs, running needs too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Needed {
-    /// To build and lint.
-    ToBuild,
-    /// To run programs in the kernel and to make the lab.
-    ToRun,
+/// What something is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Building and linting.
+    Build,
+    /// Running programs in the kernel, and making the lab.
+    Run,
+    /// Rendering and checking the manifests.
+    Render,
+    /// Running the tests: all of the above.
+    Test,
+    /// Making the image.
+    Package,
+}
+
+impl Purpose {
+    /// Whether this needs what `other` needs.
+    fn includes(self, other: Self) -> bool {
+        match self {
+            Self::Build => matches!(other, Self::Build),
+            Self::Run => matches!(other, Self::Build | Self::Run),
+            Self::Render => matches!(other, Self::Render),
+            Self::Test => matches!(other, Self::Build | Self::Run | Self::Render | Self::Test),
+            Self::Package => matches!(other, Self::Build | Self::Package),
+        }
+    }
 }
 
 /// Whether something is there.
@@ -71,8 +93,20 @@ impl Fix {
 }
 
 /// Everything that must be there, in the order in which it is installed.
-pub(crate) const REQUIREMENTS: [Requirement; 5] =
-    [kernel::REQUIREMENT, packages::REQUIREMENT, bpf_toolchain::REQUIREMENT, linker::REQUIREMENT, bpffs::REQUIREMENT];
+pub(crate) const REQUIREMENTS: [Requirement; 7] = [
+    kernel::REQUIREMENT,
+    packages::REQUIREMENT,
+    bpf_toolchain::REQUIREMENT,
+    linker::REQUIREMENT,
+    bpffs::REQUIREMENT,
+    manifest_tools::REQUIREMENT,
+    buildah::REQUIREMENT,
+];
+
+/// What `doctor` looks for: everything that is set up before it is asked for.
+pub(crate) fn ordinary_requirements() -> impl Iterator<Item = &'static Requirement> {
+    REQUIREMENTS.iter().filter(|requirement| Purpose::Test.includes(requirement.purpose))
+}
 
 /// What `ensure` leaves.
 pub(crate) struct Ready {
@@ -82,13 +116,13 @@ pub(crate) struct Ready {
     pub(crate) changed: bool,
 }
 
-/// Makes sure that everything up to `needed` is there; installs what is missing and says so, one line each.
+/// Makes sure that everything that this needs is there; installs what is missing and says so, one line each.
 ///
 /// Fails before anything is changed when something must be done by hand, or when root is needed and we are
 /// not; fails later when an installation does not give what it should.
-pub(crate) fn ensure(project: &Project, needed: Needed) -> anyhow::Result<Ready> {
+pub(crate) fn ensure(project: &Project, purpose: Purpose) -> anyhow::Result<Ready> {
     let mut facts = Facts::gather(project)?;
-    let missing = missing(&facts, needed);
+    let missing = missing(&facts, purpose);
     if missing.is_empty() {
         return Ok(Ready { facts, changed: false });
     }
@@ -99,7 +133,7 @@ pub(crate) fn ensure(project: &Project, needed: Needed) -> anyhow::Result<Ready>
     let names: Vec<&str> = missing.iter().map(|(requirement, _)| requirement.what).collect();
     root::require(&format!("it has to install {}", names.join(", ")))?;
 
-    for requirement in REQUIREMENTS.iter().filter(|requirement| requirement.needed <= needed) {
+    for requirement in REQUIREMENTS.iter().filter(|requirement| purpose.includes(requirement.purpose)) {
         if matches!((requirement.check)(&facts), State::Found(_)) {
             continue;
         }
@@ -118,10 +152,10 @@ pub(crate) fn ensure(project: &Project, needed: Needed) -> anyhow::Result<Ready>
     Ok(Ready { facts, changed: true })
 }
 
-fn missing(facts: &Facts, needed: Needed) -> Vec<(&'static Requirement, State)> {
+fn missing(facts: &Facts, purpose: Purpose) -> Vec<(&'static Requirement, State)> {
     REQUIREMENTS
         .iter()
-        .filter(|requirement| requirement.needed <= needed)
+        .filter(|requirement| purpose.includes(requirement.purpose))
         .map(|requirement| (requirement, (requirement.check)(facts)))
         .filter(|(_, state)| matches!(state, State::Missing { .. }))
         .collect()
@@ -140,5 +174,28 @@ fn by_hand_text(fix: &Fix) -> String {
     match fix {
         Fix::Setup => String::new(),
         Fix::ByHand(what) => format!("; {what}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Purpose, REQUIREMENTS, ordinary_requirements};
+
+    #[test]
+    fn nobody_installs_what_they_do_not_use() {
+        let names = |purpose: Purpose| {
+            let needed = REQUIREMENTS.iter().filter(|requirement| purpose.includes(requirement.purpose));
+            needed.map(|requirement| requirement.what).collect::<Vec<_>>()
+        };
+        let (build, run) = (["BPF compiler", "bpf-linker"], ["kernel", "system tools", "bpffs"]);
+        assert_eq!(names(Purpose::Build), build);
+        assert_eq!(names(Purpose::Render), ["manifest tools"]);
+        assert_eq!(names(Purpose::Package), [build[0], build[1], "buildah"]);
+        for (purpose, count) in [(Purpose::Run, 5), (Purpose::Test, 6)] {
+            let names = names(purpose);
+            assert_eq!(names.len(), count, "{names:?}");
+            assert!(build.iter().chain(&run).all(|name| names.contains(name)), "{names:?}");
+        }
+        assert!(ordinary_requirements().all(|requirement| requirement.what != "buildah"));
     }
 }

@@ -1,6 +1,6 @@
 //! The system's own tools that the build and the lab call.
 
-use super::{Facts, Fix, Needed, Requirement, State, apt};
+use super::{Facts, Fix, Purpose, Requirement, State, apt};
 use crate::project::Project;
 use crate::tool;
 
@@ -11,14 +11,16 @@ pub(crate) struct Tool {
     packages: &'static [&'static str],
 }
 
-/// What is called: the C compiler to link with, `ip` to make the lab, `ethtool` to switch off checksum offload.
-const TOOLS: [Tool; 3] = [
+/// What is called: the C compiler to link with, `ip` to make the lab, `ethtool` to switch off checksum offload, `nft` for
+/// kube-proxy's rules.
+const TOOLS: [Tool; 4] = [
     Tool { program: "cc", packages: &["gcc", "libc6-dev"] },
     Tool { program: "ip", packages: &["iproute2"] },
     Tool { program: "ethtool", packages: &["ethtool"] },
+    Tool { program: "nft", packages: &["nftables"] },
 ];
 
-pub(super) const REQUIREMENT: Requirement = Requirement { what: "system tools", needed: Needed::ToRun, check, install };
+pub(super) const REQUIREMENT: Requirement = Requirement { what: "system tools", purpose: Purpose::Run, check, install };
 
 /// Those of the tools that are not on the search path.
 pub(super) fn missing_tools() -> Vec<Tool> {
@@ -61,8 +63,8 @@ mod tests {
         let State::Missing { needed, fix: Fix::ByHand(what) } = check(&facts) else {
             panic!("not to be done by hand");
         };
-        assert_eq!(needed, "ip, ethtool");
-        assert!(what.contains("iproute2, ethtool"), "{what}");
+        assert_eq!(needed, "ip, ethtool, nft");
+        assert!(what.contains("iproute2, ethtool, nftables"), "{what}");
     }
 
     #[test]

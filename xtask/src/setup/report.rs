@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Facts, Fix, REQUIREMENTS, State, root};
+use super::{Facts, Fix, State, ordinary_requirements, root};
 
 /// What `doctor` found.
 pub(crate) struct Report {
@@ -21,8 +21,7 @@ const HEADINGS: [&str; 4] = ["WHAT", "STATE", "FOUND / NEEDED", "WHAT TO TYPE"];
 impl Report {
     /// Checks every requirement against the facts.
     pub(crate) fn new(facts: &Facts) -> Self {
-        let rows = REQUIREMENTS
-            .iter()
+        let rows = ordinary_requirements()
             .map(|requirement| row(requirement.what, (requirement.check)(facts), facts.root))
             .collect();
         Self { rows }
