@@ -21,6 +21,8 @@ pub const NODES: u8 = 3;
 pub const CLIENTS: u8 = 2;
 /// The port that every Pod's server listens on, for TCP and for UDP.
 pub const POD_PORT: u16 = 8080;
+/// Another port that it listens on, for Services whose target port differs from Pod to Pod.
+pub const OTHER_POD_PORT: u16 = 9090;
 /// The gateway that every Pod uses for IPv4: its node's end of the veth pair.
 pub const POD_GATEWAY_V4: &str = "169.254.1.1";
 /// The gateway that every Pod uses for IPv6: its node's end of the veth pair.
@@ -53,6 +55,12 @@ impl Family {
             Self::V4 => "IPv4",
             Self::V6 => "IPv6",
         }
+    }
+
+    /// The family of an address.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
     /// The length of a host's prefix.

@@ -1,6 +1,6 @@
 //! The agent on a node, and all that the lab relies on in `limpet`'s command line and output.
 //!
-//! - `limpet agent --source dir:PATH --node NAME --uplink DEV --pin-dir DIR --socket PATH
+//! - `limpet agent --source dir:PATH|kube [--kubeconfig FILE] --node NAME --uplink DEV --pin-dir DIR --socket PATH
 //!   --max-flows N --max-clients N --max-slots N` runs in the node's network namespace until SIGTERM, and leaves
 //!   the datapath as it is then. It starts again after SIGKILL with the old socket's file there.
 //! - `limpet --pin-dir DIR --socket PATH status -o json` prints an object with `agent` and
@@ -67,6 +67,17 @@ pub struct AgentStatus {
     /// Whether everything that it has read since is programmed as well.
     #[serde(default)]
     pub in_step: Option<bool>,
+    /// About where it reads what Kubernetes knows.
+    #[serde(default)]
+    pub source: SourceStatus,
+}
+
+/// The `source` part of [`AgentStatus`].
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct SourceStatus {
+    /// Whether it hears of changes.
+    #[serde(default)]
+    pub connected: bool,
 }
 
 impl AgentStatus {
@@ -117,6 +128,8 @@ pub(crate) struct Agent {
     pin_directory: PathBuf,
     socket: PathBuf,
     log: PathBuf,
+    /// Flags beside those that every agent has.
+    more_flags: Vec<String>,
     running: Option<Running>,
 }
 
@@ -157,6 +170,7 @@ impl Agent {
             namespace,
             limpet,
             pin_directory,
+            more_flags: Vec::new(),
             running: None,
         })
     }
@@ -166,17 +180,15 @@ impl Agent {
         if self.running.is_some() {
             bail!("the agent on {} runs already", self.node);
         }
-        let source = format!("dir:{}", manifests.directory().display());
-        let mut arguments: Vec<OsString> = ["agent", "--source", &source]
-            .into_iter()
-            .chain(["--node", &self.node, "--uplink", UPLINK])
-            .map(OsString::from)
-            .collect();
+        let mut arguments: Vec<OsString> =
+            ["agent", "--node", &self.node, "--uplink", UPLINK].into_iter().map(OsString::from).collect();
+        arguments.extend(manifests.flags());
         arguments.extend(["--pin-dir".into(), self.pin_directory.clone().into()]);
         arguments.extend(["--socket".into(), self.socket.clone().into()]);
         arguments.extend(["--max-flows".into(), MAX_FLOWS.to_string().into()]);
         arguments.extend(["--max-clients".into(), MAX_CLIENTS.to_string().into()]);
         arguments.extend(["--max-slots".into(), MAX_SLOTS.to_string().into()]);
+        arguments.extend(self.more_flags.iter().map(OsString::from));
         let running = launch(
             record,
             Launch {
@@ -251,6 +263,11 @@ impl Agent {
     /// The flags that make any `limpet` command speak about this node.
     pub(crate) fn flags(&self) -> Vec<OsString> {
         vec!["--pin-dir".into(), self.pin_directory.clone().into(), "--socket".into(), self.socket.clone().into()]
+    }
+
+    /// Gives it these flags beside those that every agent has, from its next start on.
+    pub(crate) fn use_flags(&mut self, flags: &[&str]) {
+        self.more_flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
     }
 
     /// Lets this program be the agent from its next start on.

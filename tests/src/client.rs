@@ -1,17 +1,21 @@
 //! The client side: connections and datagrams from a client's namespace, all with time-outs.
 
+mod attempt;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::libc;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect as connect_socket, setsockopt, socket,
-    sockopt::SendTimeout,
+    sockopt::Linger, sockopt::SendTimeout,
 };
-use nix::sys::time::TimeVal;
+use nix::sys::time::{TimeVal, TimeValLike};
 
+pub use self::attempt::Outcome;
 use crate::address::{self, Family};
 use crate::net::namespace::Namespace;
 pub use crate::wire::{Answer, Session};
@@ -20,7 +24,7 @@ use crate::world::Protocol;
 
 /// How long a connection may take to be set up, and each answer to arrive: long enough for one
 /// SYN to be sent again, which the kernel does after a second.
-const PATIENCE_SECONDS: u8 = 3;
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A client machine of the lab.
 #[derive(Clone, Debug)]
@@ -42,7 +46,7 @@ impl Client {
 
     /// Opens a TCP connection, from this address and port (0: any port) if one is given.
     pub fn tcp(&self, to: SocketAddr, from: Option<SocketAddr>) -> Result<Connection> {
-        let stream = self.namespace.run(|| open(to, from)).with_context(|| self.no_way(to))?;
+        let stream = self.namespace.run(|| open(to, from, PATIENCE)).with_context(|| self.no_way(to))?;
         Connection::new(stream).with_context(|| self.no_way(to))
     }
 
@@ -67,19 +71,7 @@ impl Client {
 
     /// Makes a UDP socket that only takes answers which come from `to`.
     pub fn udp(&self, to: SocketAddr, from: Option<SocketAddr>) -> Result<Datagrams> {
-        let any: IpAddr = match to {
-            SocketAddr::V4(_) => [0; 4].into(),
-            SocketAddr::V6(_) => [0; 16].into(),
-        };
-        let from = from.unwrap_or(SocketAddr::new(any, 0));
-        self.namespace
-            .run(|| {
-                let socket = UdpSocket::bind(from).context("cannot bind")?;
-                socket.connect(to).context("cannot connect")?;
-                socket.set_read_timeout(Some(patience()))?;
-                Ok(Datagrams { socket })
-            })
-            .with_context(|| self.no_way(to))
+        self.namespace.run(|| datagrams(to, from)).with_context(|| self.no_way(to))
     }
 
     /// Sends one datagram and returns the answer.
@@ -92,9 +84,18 @@ impl Client {
     }
 }
 
+/// Asks once who answers there, from any namespace of the lab: a Pod's or a node's.
+pub fn who_from(namespace: &Namespace, protocol: Protocol, to: SocketAddr) -> Result<Answer> {
+    let answered = match protocol {
+        Protocol::Tcp => namespace.run(|| open(to, None, PATIENCE)).and_then(Connection::new)?.who(),
+        Protocol::Udp => namespace.run(|| datagrams(to, None))?.who(),
+    };
+    answered.with_context(|| format!("{} cannot reach {to}", namespace.name()))
+}
+
 /// Opens a TCP connection from the namespace that the thread is in.
 pub(crate) fn connect(to: SocketAddr, from: SocketAddr) -> Result<Connection> {
-    Connection::new(open(to, Some(from))?)
+    Connection::new(open(to, Some(from), PATIENCE)?)
 }
 
 /// An open TCP connection to a Pod's server.
@@ -107,8 +108,8 @@ pub struct Connection {
 impl Connection {
     fn new(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(patience()))?;
-        stream.set_write_timeout(Some(patience()))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self { output: stream.try_clone()?, input: BufReader::with_capacity(CHUNK_BYTES, stream) })
     }
 
@@ -163,6 +164,12 @@ impl Connection {
         Ok(())
     }
 
+    /// Ends the connection by a reset, so that its port is free at once for another one.
+    pub fn reset(self) -> Result<()> {
+        let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+        setsockopt(&self.output, Linger, &at_once).context("cannot ask for a reset")
+    }
+
     fn ask(&mut self, request: Request) -> Result<()> {
         self.output.write_all(request.line().as_bytes()).context("cannot send a request")
     }
@@ -182,6 +189,10 @@ pub struct Datagrams {
 }
 
 impl Datagrams {
+    fn wait_at_most(&self, limit: Duration) -> Result<()> {
+        self.socket.set_read_timeout(Some(limit)).context("cannot set a time-out")
+    }
+
     /// Sends a datagram and returns the answer to it.
     pub fn who(&self) -> Result<Answer> {
         self.socket.send(Request::Who.line().as_bytes()).context("cannot send a datagram")?;
@@ -192,22 +203,30 @@ impl Datagrams {
     }
 }
 
+fn datagrams(to: SocketAddr, from: Option<SocketAddr>) -> Result<Datagrams> {
+    let any: IpAddr = match to {
+        SocketAddr::V4(_) => [0; 4].into(),
+        SocketAddr::V6(_) => [0; 16].into(),
+    };
+    let socket = UdpSocket::bind(from.unwrap_or(SocketAddr::new(any, 0))).context("cannot bind")?;
+    socket.connect(to).context("cannot connect")?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    Ok(Datagrams { socket })
+}
+
 /// The standard library cannot choose a source address for a connection, so this does.
-fn open(to: SocketAddr, from: Option<SocketAddr>) -> Result<TcpStream> {
+fn open(to: SocketAddr, from: Option<SocketAddr>, limit: Duration) -> Result<TcpStream> {
     let family = match to {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
     };
     let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).context("cannot make a socket")?;
     // Linux lets this time-out end `connect` as well.
-    setsockopt(&socket, SendTimeout, &TimeVal::new(PATIENCE_SECONDS.into(), 0)).context("cannot set a time-out")?;
+    let limit = TimeVal::milliseconds(i64::try_from(limit.as_millis()).context("a time-out of ages")?);
+    setsockopt(&socket, SendTimeout, &limit).context("cannot set a time-out")?;
     if let Some(from) = from {
         bind(socket.as_raw_fd(), &SockaddrStorage::from(from)).with_context(|| format!("cannot bind {from}"))?;
     }
     connect_socket(socket.as_raw_fd(), &SockaddrStorage::from(to)).context("cannot connect")?;
     Ok(TcpStream::from(socket))
-}
-
-fn patience() -> Duration {
-    Duration::from_secs(PATIENCE_SECONDS.into())
 }

@@ -5,14 +5,19 @@ mod faults;
 mod programmed;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use nix::unistd::geteuid;
+use serde_json::Value;
 
-use crate::address::{CLIENTS, NODES};
+use crate::address::{self, CLIENTS, Family, NODES};
 use crate::agent::Agent;
+use crate::api_server::{self, ApiServer};
 use crate::binaries;
 use crate::client::Client;
 use crate::janitor::Janitor;
@@ -27,18 +32,29 @@ use crate::world::{Pod, PodState, ServiceSpec, World};
 /// How many Pods every node has to begin with.
 const PODS_PER_NODE: u8 = 2;
 
+/// Where agents read what Kubernetes knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In a directory of manifests.
+    Directory,
+    /// At an API server, which listens on the router: see [`Manifests::api_server`].
+    ApiServer,
+}
+
 /// What kind of lab to start.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Whether every node runs an agent. Without, only Pods' own addresses can be reached.
     pub agents: bool,
+    /// Where agents read what Kubernetes knows.
+    pub source: Source,
     /// Told what is done next, for people who wait.
     pub progress: fn(&str),
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { agents: true, progress: |_| {} }
+        Self { agents: true, source: Source::Directory, progress: |_| {} }
     }
 }
 
@@ -85,11 +101,15 @@ impl Lab {
         (options.progress)("namespaces, wires and routes");
         topology::build(&lab.names, &lab.record)?;
         lab.route_frontends_via(1)?;
+        if options.source == Source::ApiServer {
+            (options.progress)("an API server");
+            lab.start_api_server()?;
+        }
         (options.progress)("Pods and their servers");
         let wanted: Vec<u8> = (1..=NODES).flat_map(|node| [node].repeat(PODS_PER_NODE.into())).collect();
         lab.add_pods(&wanted)?;
         for node in 1..=NODES {
-            lab.manifests.write_node(node)?;
+            lab.manifests.write_node(&lab.world, node)?;
         }
         if let Some(limpet) = limpet {
             (options.progress)("an agent on each node");
@@ -161,6 +181,21 @@ impl Lab {
         topology::route_client_via(&self.names, client, node)
     }
 
+    /// Gives a node's uplink another address, which clients find.
+    pub fn add_node_address(&self, node: u8, address: IpAddr) -> Result<()> {
+        topology::set_node_address(&self.names, node, address, true)
+    }
+
+    /// Takes an address back that [`Lab::add_node_address`] gave.
+    pub fn remove_node_address(&self, node: u8, address: IpAddr) -> Result<()> {
+        topology::set_node_address(&self.names, node, address, false)
+    }
+
+    /// The namespace of a Pod.
+    pub fn pod_namespace(&self, pod: &str) -> Result<Namespace> {
+        Ok(self.names.pod(self.world.pod(pod)?.name()))
+    }
+
     /// Adds a Pod on a node, with a running server, and returns its name. It is behind no Service.
     pub fn add_pod(&mut self, node: u8) -> Result<String> {
         let mut names = self.add_pods(&[node])?;
@@ -212,6 +247,19 @@ impl Lab {
     pub fn set_pod_state(&mut self, name: &str, state: PodState) -> Result<()> {
         self.world.set_pod_state(name, state)?;
         self.write_services(&self.world.services_with(name))
+    }
+
+    /// Says more about a Pod's endpoints: merged into those that the lab writes (RFC 7396), in place of what was said so
+    /// before.
+    pub fn patch_endpoint(&mut self, pod: &str, patch: Option<Value>) -> Result<()> {
+        self.world.patch_endpoint(pod, patch)?;
+        self.write_services(&self.world.services_with(pod))
+    }
+
+    /// Says more about a node: merged into the object that the lab writes (RFC 7396), in place of what was said so before.
+    pub fn patch_node(&mut self, node: u8, patch: Option<Value>) -> Result<()> {
+        self.world.patch_node(node, patch);
+        self.manifests.write_node(&self.world, node)
     }
 
     /// Adds a Service, or changes the one of this name.
@@ -280,6 +328,21 @@ impl Lab {
             self.world.insert_pod(pod);
         }
         Ok(names)
+    }
+
+    fn start_api_server(&mut self) -> Result<()> {
+        let path = self.names.router().path();
+        let network = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        let options = api_server::Options {
+            network: Some(network),
+            address: address::router(Family::V4),
+            ..api_server::Options::default()
+        };
+        let server = ApiServer::start(options)?;
+        let kubeconfig = self.directory().join("kubeconfig");
+        server.kubeconfig(&kubeconfig)?;
+        self.manifests.read_from(Arc::new(server), kubeconfig);
+        Ok(())
     }
 
     fn start_server(&self, pod: &Pod) -> Result<Running> {

@@ -16,9 +16,12 @@
 
 pub mod address;
 pub mod agent;
+pub mod api_server;
+pub mod capture;
 pub mod client;
 pub mod demo;
 pub mod janitor;
+pub mod kube_proxy;
 pub mod launch;
 pub mod manifest;
 pub mod scenarios;
@@ -30,11 +33,12 @@ pub mod world;
 mod binaries;
 mod lab;
 mod net;
+mod patch;
 mod process;
 mod record;
 mod table;
 mod wire;
 
-pub use lab::{Lab, Options};
+pub use lab::{Lab, Options, Source};
 pub use net::namespace::Namespace;
 pub use record::tear_down_abandoned;

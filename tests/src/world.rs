@@ -1,236 +1,33 @@
-//! What Kubernetes would know about the lab: Pods, where they are and how they are, and Services.
+//! What Kubernetes would know about the lab: Pods, where they are and how they are, nodes, and Services.
 //!
 //! Data only. [`manifest`](crate::manifest) writes it down for the agents, [`Lab`](crate::Lab)
 //! makes it true.
 
+mod pod;
+mod service;
+
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
-use crate::address::{self, Family, NODES};
+use crate::address::NODES;
+
+pub use pod::{Pod, PodState};
+pub use service::{FrontendKind, Port, Protocol, Service, ServiceSpec};
 
 /// The namespace (Kubernetes' kind) of everything in the lab.
 pub const NAMESPACE: &str = "lab";
 /// Pod indexes and Service ordinals are last bytes of IPv4 addresses and are never used again.
 const LAST: u8 = 250;
 
-/// How a Pod is, as its endpoint's conditions say it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PodState {
-    /// Takes new connections.
-    Ready,
-    /// Runs, but takes no connections.
-    NotReady,
-    /// Finishes what it has and takes nothing new.
-    Terminating,
-}
-
-/// A Pod of the lab.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pod {
-    name: String,
-    node: u8,
-    index: u8,
-    pub(crate) state: PodState,
-}
-
-impl Pod {
-    /// Its name, `pNODE-INDEX` unless it was given another.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The number of the node that it runs on.
-    #[must_use]
-    pub fn node(&self) -> u8 {
-        self.node
-    }
-
-    /// Its number on that node, which its addresses end in.
-    #[must_use]
-    pub fn index(&self) -> u8 {
-        self.index
-    }
-
-    /// Its address of this family.
-    #[must_use]
-    pub fn address(&self, family: Family) -> IpAddr {
-        address::pod(family, self.node, self.index)
-    }
-
-    /// Where its server listens.
-    #[must_use]
-    pub fn socket(&self, family: Family) -> SocketAddr {
-        SocketAddr::new(self.address(family), address::POD_PORT)
-    }
-}
-
-/// A transport protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-impl Protocol {
-    /// Both, TCP first.
-    pub const BOTH: [Self; 2] = [Self::Tcp, Self::Udp];
-
-    /// As Kubernetes writes it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "TCP",
-            Self::Udp => "UDP",
-        }
-    }
-}
-
-/// One port of a Service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Port {
-    /// The protocol.
-    pub protocol: Protocol,
-    /// The number under load-balancer, external and cluster IPs.
-    pub number: u16,
-}
-
-impl Port {
-    /// Its name in the Service, such as `tcp-80`.
-    #[must_use]
-    pub fn name(self) -> String {
-        format!("{}-{}", self.protocol.name().to_lowercase(), self.number)
-    }
-}
-
-/// The ways from outside to a Service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrontendKind {
-    /// `status.loadBalancer.ingress`.
-    LoadBalancerIp,
-    /// `spec.externalIPs`.
-    ExternalIp,
-    /// `spec.ports[].nodePort`, on a node's own address.
-    NodePort,
-}
-
-impl FrontendKind {
-    /// All kinds.
-    pub const ALL: [Self; 3] = [Self::LoadBalancerIp, Self::ExternalIp, Self::NodePort];
-
-    /// The kind in words.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::LoadBalancerIp => "load-balancer IP",
-            Self::ExternalIp => "external IP",
-            Self::NodePort => "node port",
-        }
-    }
-}
-
-/// What a Service is to be. Every Service of the lab has all kinds of frontends in both families.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceSpec {
-    /// Its name.
-    pub name: String,
-    /// Its ports.
-    pub ports: Vec<Port>,
-    /// The time-out of `sessionAffinity: ClientIP`, or none for no affinity.
-    pub affinity_seconds: Option<u32>,
-    /// Whether a node serves what comes from outside with its own Pods alone:
-    /// `externalTrafficPolicy: Local`.
-    pub local_only: bool,
-    /// Its annotations.
-    pub annotations: BTreeMap<String, String>,
-    /// The names of the Pods behind it.
-    pub pods: Vec<String>,
-}
-
-impl ServiceSpec {
-    /// A Service with port 80 for TCP and for UDP, without affinity.
-    #[must_use]
-    pub fn new(name: &str, pods: &[String]) -> Self {
-        let port = |protocol| Port { protocol, number: 80 };
-        Self {
-            name: name.to_owned(),
-            ports: Protocol::BOTH.map(port).to_vec(),
-            affinity_seconds: None,
-            local_only: false,
-            annotations: BTreeMap::new(),
-            pods: pods.to_vec(),
-        }
-    }
-
-    /// The same with affinity by client address.
-    #[must_use]
-    pub fn with_affinity(mut self, seconds: u32) -> Self {
-        self.affinity_seconds = Some(seconds);
-        self
-    }
-
-    /// The same with `externalTrafficPolicy: Local`.
-    #[must_use]
-    pub fn with_local_pods_only(mut self) -> Self {
-        self.local_only = true;
-        self
-    }
-
-    /// The same with this annotation.
-    #[must_use]
-    pub fn with_annotation(mut self, key: &str, value: &str) -> Self {
-        self.annotations.insert(key.to_owned(), value.to_owned());
-        self
-    }
-
-    /// The same with these ports.
-    #[must_use]
-    pub fn with_ports(mut self, ports: &[Port]) -> Self {
-        self.ports = ports.to_vec();
-        self
-    }
-}
-
-/// A Service with its addresses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
-    pub(crate) ordinal: u8,
-    pub(crate) spec: ServiceSpec,
-}
-
-impl Service {
-    /// What it is.
-    #[must_use]
-    pub fn spec(&self) -> &ServiceSpec {
-        &self.spec
-    }
-
-    /// Where clients reach its first port of this protocol. `ingress` is the node whose address a
-    /// node port is reached at; the other kinds are the same everywhere.
-    pub fn frontend(&self, kind: FrontendKind, family: Family, protocol: Protocol, ingress: u8) -> Result<SocketAddr> {
-        let mut ports = self.spec.ports.iter().zip(0..);
-        let (port, index) = ports.find(|(port, _)| port.protocol == protocol).with_context(|| {
-            let (name, protocol) = (&self.spec.name, protocol.name());
-            format!("Service {name} has no {protocol} port")
-        })?;
-        let (ip, number) = match kind {
-            FrontendKind::LoadBalancerIp => (address::load_balancer_ip(family, self.ordinal), port.number),
-            FrontendKind::ExternalIp => (address::external_ip(family, self.ordinal), port.number),
-            FrontendKind::NodePort => (address::node(family, ingress), address::node_port(self.ordinal, index)),
-        };
-        Ok(SocketAddr::new(ip, number))
-    }
-}
-
 /// Everything that Kubernetes would know.
 #[derive(Clone, Debug, Default)]
 pub struct World {
     pods: BTreeMap<String, Pod>,
     services: BTreeMap<String, Service>,
+    /// What nodes' objects say beside what the lab knows of them.
+    node_patches: BTreeMap<u8, Value>,
     last_index: BTreeMap<u8, u8>,
     last_ordinal: u8,
 }
@@ -249,7 +46,7 @@ impl World {
     /// The names of the Pods on a node.
     #[must_use]
     pub fn pods_on(&self, node: u8) -> Vec<String> {
-        self.pods().filter(|pod| pod.node == node).map(|pod| pod.name.clone()).collect()
+        self.pods().filter(|pod| pod.node() == node).map(|pod| pod.name().to_owned()).collect()
     }
 
     /// The Service of this name.
@@ -294,11 +91,11 @@ impl World {
         let name = name.map_or_else(|| format!("p{node}-{index}"), str::to_owned);
         ensure!(!self.pods.contains_key(&name), "there is a Pod {name} already");
         *last = index;
-        Ok(Pod { name, node, index, state: PodState::Ready })
+        Ok(Pod::new(name, node, index))
     }
 
     pub(crate) fn insert_pod(&mut self, pod: Pod) {
-        self.pods.insert(pod.name.clone(), pod);
+        self.pods.insert(pod.name().to_owned(), pod);
     }
 
     pub(crate) fn forget_pod(&mut self, name: &str) {
@@ -308,6 +105,25 @@ impl World {
     pub(crate) fn set_pod_state(&mut self, name: &str, state: PodState) -> Result<()> {
         self.pods.get_mut(name).with_context(|| format!("the lab has no Pod {name}"))?.state = state;
         Ok(())
+    }
+
+    /// Says more about a Pod's endpoints, in place of what was said so before.
+    pub(crate) fn patch_endpoint(&mut self, pod: &str, patch: Option<Value>) -> Result<()> {
+        self.pods.get_mut(pod).with_context(|| format!("the lab has no Pod {pod}"))?.endpoint = patch;
+        Ok(())
+    }
+
+    /// Says more about a node, in place of what was said so before.
+    pub(crate) fn patch_node(&mut self, node: u8, patch: Option<Value>) {
+        match patch {
+            Some(patch) => self.node_patches.insert(node, patch),
+            None => self.node_patches.remove(&node),
+        };
+    }
+
+    /// What is said of a node beside what the lab knows.
+    pub(crate) fn node_patch(&self, node: u8) -> Option<&Value> {
+        self.node_patches.get(&node)
     }
 
     /// Adds a Service, or changes the one of this name, which keeps its addresses.
@@ -341,6 +157,7 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Family;
 
     fn world() -> World {
         let mut world = World::default();

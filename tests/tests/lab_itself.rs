@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -12,7 +13,8 @@ use std::time::Duration;
 use std::{fs, process, thread};
 
 use limpet_lab::address::{Family, NODES};
-use limpet_lab::world::{PodState, ServiceSpec};
+use limpet_lab::client::Outcome;
+use limpet_lab::world::{FrontendKind, PodState, Protocol, ServiceSpec};
 use limpet_lab::{Lab, Options, tear_down_abandoned, wait};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
@@ -28,6 +30,11 @@ const GONE_LIMIT: Duration = Duration::from_secs(20);
 fn lab() -> Lab {
     Lab::start(Options { agents: false, ..Options::default() }).unwrap()
 }
+
+/// How long a client may take to believe an ICMP message. On a wire without latency the first one comes while `connect`
+/// still holds the socket, which then does not hear it (net/ipv4/tcp_ipv4.c, `tcp_v4_err`); the next SYN follows after a
+/// second.
+const REFUSAL_LIMIT: Duration = Duration::from_secs(3);
 
 /// What must be gone when a lab is.
 struct Traces {
@@ -187,6 +194,54 @@ fn checksums_are_complete_on_the_uplinks() {
             checked += 1;
         }
     }
+    lab.end().unwrap();
+}
+
+/// The tests of Limpet beside kube-proxy stand on this: the rules alone serve, as kube-proxy's do.
+#[test]
+fn kube_proxys_rules_serve_without_limpet() {
+    let mut lab = lab();
+    let nodes = [1, 2, 3];
+    let pods = |lab: &Lab| nodes.map(|node| lab.world().pods_on(node)).concat();
+    let all = pods(&lab);
+    lab.put_service(ServiceSpec::new("all", &all)).unwrap();
+    lab.put_service(ServiceSpec::new("local", &all).with_local_pods_only()).unwrap();
+    lab.put_service(ServiceSpec::new("elsewhere", &lab.world().pods_on(2)).with_local_pods_only()).unwrap();
+    lab.put_service(ServiceSpec::new("nobody", &[])).unwrap();
+    lab.write_kube_proxy_rules(&nodes).unwrap();
+
+    let (client, limit) = (lab.client(1), Duration::from_millis(300));
+    let to = |service: &str, kind, family, protocol| {
+        lab.world().service(service).unwrap().frontend(kind, family, protocol, 1).unwrap()
+    };
+    for family in Family::BOTH {
+        for protocol in Protocol::BOTH {
+            for kind in FrontendKind::ALL {
+                let mut answered = BTreeSet::new();
+                for _ in 0..60 {
+                    let answer = client.who(protocol, to("all", kind, family, protocol), None).unwrap();
+                    // The node is what the Pod sees, by the address that it has on the way there.
+                    assert_ne!(answer.client.ip(), client.address(family, 1));
+                    answered.insert(answer.pod);
+                }
+                assert_eq!(answered.into_iter().collect::<Vec<_>>(), all);
+                let answer = client.who(protocol, to("local", kind, family, protocol), None).unwrap();
+                assert_eq!(answer.client.ip(), client.address(family, 1), "not masqueraded");
+                assert!(lab.world().pods_on(1).contains(&answer.pod));
+                let attempt = |service| client.attempt(protocol, to(service, kind, family, protocol), None, limit);
+                assert_eq!(attempt("elsewhere").unwrap(), Outcome::Silence);
+            }
+            let node_port = to("nobody", FrontendKind::NodePort, family, protocol);
+            assert_eq!(client.attempt(protocol, node_port, None, REFUSAL_LIMIT).unwrap(), Outcome::Refused);
+        }
+    }
+    let counted = lab.kube_proxy_packets(1).unwrap();
+    // 60 for each family, protocol and kind; a datagram from a port that was used before may belong to what began then.
+    assert!((700..=720).contains(&counted["all"]), "{counted:?}");
+    assert!(counted["local"] >= 12, "{counted:?}");
+    lab.remove_kube_proxy_rules(&nodes).unwrap();
+    let gone = to("all", FrontendKind::NodePort, Family::V4, Protocol::Tcp);
+    assert_eq!(client.attempt(Protocol::Tcp, gone, None, limit).unwrap(), Outcome::Refused);
     lab.end().unwrap();
 }
 

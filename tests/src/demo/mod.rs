@@ -22,7 +22,7 @@ pub fn run(keep: bool) -> Result<ExitCode> {
     let out = Printer::for_stdout();
     let start = Instant::now();
     out.title("Limpet in a network of its own (nothing leaves this machine)");
-    let mut lab = Lab::start(Options { agents: true, progress: |part| println!("  making {part}") })?;
+    let mut lab = Lab::start(Options { progress: |part| println!("  making {part}"), ..Options::default() })?;
     out.note(&format!("all of it is up after {:.1} s", start.elapsed().as_secs_f64()));
 
     let mut tally = Tally::default();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::Lab;
 use crate::address::NODES;
@@ -10,13 +10,43 @@ use crate::agent::{self, Agent, Said, Status};
 use crate::net::topology;
 
 impl Lab {
+    /// Starts a node's agent and does not wait for it.
+    pub fn launch_agent(&mut self, node: u8) -> Result<()> {
+        let at = self.agent_at(node)?;
+        self.agents[at].start(&self.record, &self.manifests)
+    }
+
     /// Starts a node's agent and waits until it is in step.
     pub fn start_agent(&mut self, node: u8) -> Result<()> {
-        let at = self.agent_at(node)?;
-        let (record, manifests) = (&self.record, &self.manifests);
-        let agent = &mut self.agents[at];
-        agent.start(record, manifests)?;
-        agent.wait_until_in_step()
+        self.start_agents(&[node])
+    }
+
+    /// The same for several nodes at once.
+    pub fn start_agents(&mut self, nodes: &[u8]) -> Result<()> {
+        nodes.iter().try_for_each(|node| self.launch_agent(*node))?;
+        nodes.iter().try_for_each(|node| self.agents[self.agent_at(*node)?].wait_until_in_step())
+    }
+
+    /// Gives agents these flags beside those that every agent has: ends those of the nodes and starts them again. None
+    /// takes them back. Returns when all are in step.
+    pub fn restart_agents_with(&mut self, nodes: &[u8], flags: &[&str]) -> Result<()> {
+        for node in nodes {
+            let at = self.agent_at(*node)?;
+            self.agents[at].stop()?;
+            self.agents[at].use_flags(flags);
+        }
+        self.start_agents(nodes)
+    }
+
+    /// Takes Limpet off nodes, as an operator does: ends their agents and runs `limpet detach`.
+    pub fn detach(&mut self, nodes: &[u8]) -> Result<()> {
+        for node in nodes {
+            let at = self.agent_at(*node)?;
+            self.agents[at].stop()?;
+            let said = self.agents[at].limpet(&["detach"])?;
+            ensure!(said.success, "`limpet detach` failed on n{node}: {}", said.stderr.trim());
+        }
+        Ok(())
     }
 
     /// Ends a node's agent as an upgrade would, by SIGTERM. Its datapath goes on.

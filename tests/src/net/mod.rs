@@ -2,5 +2,6 @@
 
 pub(crate) mod ip;
 pub(crate) mod namespace;
+pub(crate) mod nft;
 pub(crate) mod topology;
 mod xdp;

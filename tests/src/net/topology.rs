@@ -37,6 +37,9 @@ const EVERYWHERE: &[(&str, &str)] = &[
     ("ipv6/conf/all/disable_ipv6", "0"),
     ("ipv6/conf/default/disable_ipv6", "0"),
     ("ipv6/conf/default/router_solicitations", "0"),
+    // Whoever is refused is told each time: which of many attempts is told would be chance.
+    ("ipv4/icmp_ratelimit", "0"),
+    ("ipv6/icmp/ratelimit", "0"),
 ];
 
 const FORWARDING: &[(&str, &str)] = &[("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")];
@@ -186,6 +189,16 @@ pub(crate) fn route_client_via(names: &Names, client: u8, node: Option<u8>) -> R
             .into_iter()
             .try_for_each(|family| ip::batch_in(family, &router, &[format!("route flush table {table}")])),
     }
+}
+
+/// Gives a node's uplink another address, to which the router knows the way, or takes it back.
+pub(crate) fn set_node_address(names: &Names, node: u8, added: std::net::IpAddr, is_there: bool) -> Result<()> {
+    let family = Family::of(added);
+    let (bits, own) = (family.host_bits(), address::node(family, node));
+    let (verb, route) = if is_there { ("add", "replace") } else { ("del", "del") };
+    let nodad = if is_there && family == Family::V6 { " nodad" } else { "" };
+    ip::batch(&names.node(node), &[format!("addr {verb} {added}/{bits} dev {UPLINK}{nodad}")])?;
+    ip::batch(&names.router(), &[format!("route {route} {added}/{bits} via {own}")])
 }
 
 /// Connects a node to the router, or cuts it off as if its cable were pulled.

@@ -20,9 +20,8 @@ const IDLE: Duration = Duration::from_secs(300);
 const STACK_BYTES: usize = 128 << 10;
 
 /// Accepts connections until accepting fails.
-pub(super) fn serve(listener: &TcpListener, pod: &str) -> Result<()> {
+pub(super) fn serve(listener: &TcpListener, pod: &str, sessions: &Arc<Sessions>) -> Result<()> {
     let open = Arc::new(AtomicUsize::new(0));
-    let sessions = Arc::new(Sessions::default());
     loop {
         let (stream, _) = listener.accept().context("cannot accept a connection")?;
         if open.load(Ordering::Relaxed) >= MAX_CONNECTIONS {
@@ -30,7 +29,7 @@ pub(super) fn serve(listener: &TcpListener, pod: &str) -> Result<()> {
         }
         open.fetch_add(1, Ordering::Relaxed);
         let counted = Arc::clone(&open);
-        let sessions = Arc::clone(&sessions);
+        let sessions = Arc::clone(sessions);
         let pod = pod.to_owned();
         thread::Builder::new()
             .name("tcp".to_owned())

@@ -10,7 +10,6 @@ use nix::sys::socket::{
     sockopt::Ipv6RecvPacketInfo,
 };
 
-use crate::address::POD_PORT;
 use crate::wire::{Answer, plain};
 
 /// What is longer is answered too, but cut off.
@@ -27,13 +26,13 @@ pub(super) fn want_destination(socket: &UdpSocket) -> Result<()> {
     setsockopt(socket, Ipv6RecvPacketInfo, &true).context("cannot ask for destination addresses")
 }
 
-/// Answers datagrams until receiving fails.
-pub(super) fn serve(socket: &UdpSocket, pod: &str) -> Result<()> {
+/// Answers datagrams to this port until receiving fails.
+pub(super) fn serve(socket: &UdpSocket, port: u16, pod: &str) -> Result<()> {
     loop {
         let Some(arrived) = receive(socket)? else {
             continue;
         };
-        let server = SocketAddr::from((arrived.server, POD_PORT));
+        let server = SocketAddr::from((arrived.server, port));
         let answer = Answer { pod: pod.to_owned(), client: plain(arrived.client.into()), server: plain(server) };
         // A client that is gone (its host says "unreachable") is no reason to stop.
         if let Err(error) = reply(socket, &arrived, &answer) {

@@ -8,6 +8,7 @@ mod agent_death;
 mod detach;
 mod frontends;
 mod input;
+mod kubernetes;
 mod pods;
 mod spread;
 mod support;
@@ -46,6 +47,7 @@ fn tests() -> Vec<Test> {
         spread::tests(),
         pods::tests(),
         affinity::tests(),
+        kubernetes::tests(),
         input::tests(),
         agent_death::tests(),
         detach::tests(),

@@ -6,7 +6,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use libtest_mimic::Failed;
 use limpet_lab::address::{Family, NODES};
 use limpet_lab::client::Connection;
@@ -17,6 +17,9 @@ use limpet_lab::{Lab, Options, wait};
 pub(crate) const INGRESS: u8 = 1;
 /// How long a change may take until clients notice it, where a test is not about that time.
 pub(crate) const CHANGE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long one look for an answer takes at most: too short for a second SYN, which another look sends sooner.
+const LOOK: Duration = Duration::from_millis(500);
 
 type Run = Box<dyn FnOnce(&mut Lab) -> Result<()> + Send>;
 
@@ -58,6 +61,15 @@ impl SharedLab {
     }
 }
 
+/// Runs a test and removes the Services that it added, however it ends: each takes room for its tables.
+pub(crate) fn without_leftovers(lab: &mut Lab, run: impl FnOnce(&mut Lab) -> Result<()>) -> Result<()> {
+    let names = |lab: &Lab| lab.world().services().map(|service| service.spec().name.clone()).collect::<BTreeSet<_>>();
+    let before = names(lab);
+    let outcome = run(lab);
+    names(lab).difference(&before).try_for_each(|name| lab.remove_service(name))?;
+    outcome
+}
+
 /// The names of the two Pods that every node has from the beginning.
 pub(crate) fn first_pods(nodes: impl IntoIterator<Item = u8>) -> Vec<String> {
     nodes.into_iter().flat_map(|node| [format!("p{node}-1"), format!("p{node}-2")]).collect()
@@ -89,8 +101,27 @@ pub(crate) fn frontend(lab: &Lab, service: &str, family: Family, protocol: Proto
 
 pub(crate) fn wait_until_answered(lab: &Lab, protocol: Protocol, to: SocketAddr) -> Result<()> {
     let what = format!("an answer from {to} over {}", protocol.name());
-    wait::until(&what, CHANGE_LIMIT, || lab.client(1).who(protocol, to, None).map(Some))?;
-    Ok(())
+    wait::until_true(&what, CHANGE_LIMIT, || {
+        let outcome = lab.client(1).attempt(protocol, to, None, LOOK)?;
+        ensure!(outcome.pod().is_some(), "it brings {outcome:?}");
+        Ok(true)
+    })
+}
+
+/// Waits until connections are answered by these Pods: all of them, and nobody else.
+pub(crate) fn wait_until_reached_are(lab: &Lab, protocol: Protocol, to: SocketAddr, pods: &[String]) -> Result<()> {
+    let expected: BTreeSet<String> = pods.iter().cloned().collect();
+    let times = pods.len() * pods.len() + 30;
+    let what = format!("{to} over {} to be answered by {expected:?}", protocol.name());
+    wait::until_true(&what, CHANGE_LIMIT, || {
+        let mut reached = BTreeSet::new();
+        for _ in 0..times {
+            let outcome = lab.client(1).attempt(protocol, to, None, LOOK)?;
+            reached.insert(outcome.pod().with_context(|| format!("it brings {outcome:?}"))?.to_owned());
+        }
+        ensure!(reached == expected, "{reached:?} answer");
+        Ok(true)
+    })
 }
 
 /// The Pods that answer this many new connections or datagrams of one client.
@@ -115,7 +146,7 @@ impl Held {
     /// Asks again; fails when nobody or another Pod answers.
     pub(crate) fn ask(&mut self) -> Result<()> {
         let answer = self.connection.who().with_context(|| format!("a connection to Pod {} broke", self.pod))?;
-        anyhow::ensure!(answer.pod == self.pod, "a connection to Pod {} is answered by {}", self.pod, answer.pod);
+        ensure!(answer.pod == self.pod, "a connection to Pod {} is answered by {}", self.pod, answer.pod);
         Ok(())
     }
 }

@@ -15,9 +15,26 @@ const RIGHTS: &str = "run as root (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON)";
 #[test]
 fn wrong_usage_ends_with_2_and_says_what_there_is() {
     let place = Place::new("usage");
-    let cases: [(&[&str], &[&str]); 6] = [
-        (&["agent", "--node", "n1"], &["--source <dir:PATH>", "--help"]),
-        (&["agent", "--node", "n1", "--source", "file:/x"], &["'file:/x'", "unknown source", "dir:PATH"]),
+    let settings = place.path("limpet.yaml");
+    fs::write(&settings, "node: n1\nsource: dir:/x\nmax-flow: 1\nkubeconfig: /k\n").unwrap();
+    let cases: [(&[&str], &[&str]); 12] = [
+        (&["agent"], &["--node <NAME>", "--help"]),
+        (&["agent", "--node", "n1", "--source", "file:/x"], &["'file:/x'", "unknown source", "kube", "dir:PATH"]),
+        (&["agent", "--node", "n1", "--config", "/nonexistent/x.yaml"], &["/nonexistent/x.yaml", "No such file"]),
+        (
+            &["agent", "--config", settings.to_str().unwrap()],
+            &["limpet.yaml:3: max-flow: there is no such setting; did you mean max-flows?"],
+        ),
+        (
+            &["agent", "--node", "n1", "--source", "dir:/x", "--kubeconfig", "/k"],
+            &["--kubeconfig: ", "source dir:/x (--source)"],
+        ),
+        (
+            &["agent", "--node", "n1", "--health-address", "127.0.0.1:6183"],
+            &["metrics-address (default): ", "127.0.0.1:6183 (--health-address)"],
+        ),
+        (&["agent", "--node", "n1", "--health-address", "6182"], &["'6182'", "127.0.0.1:6182", "none"]),
+        (&["kubectl", "forget", "198.51.100.7"], &["--yes", "--dry-run"]),
         (&["agent", "--node", "n1", "--source", "dir:/x", "--max-flows", "0"], &["--max-flows", "1..="]),
         (&["get", "pods"], &["unrecognized subcommand 'pods'"]),
         (&["get", "services", "-o", "yaml"], &["table, wide, json"]),

@@ -23,12 +23,7 @@ mod timeout;
 mod udp;
 mod visitors;
 
-use std::collections::BTreeSet;
-
-use anyhow::Result;
-use limpet_lab::Lab;
-
-use crate::support::Test;
+use crate::support::{Test, without_leftovers};
 
 /// So long that nothing in these tests expires.
 const LONG_SECONDS: u32 = 10_800;
@@ -55,13 +50,4 @@ pub(crate) fn tests() -> Vec<Test> {
     .flatten()
     .map(|Test { name, run }| Test::new(format!("affinity::{name}"), move |lab| without_leftovers(lab, run)))
     .collect()
-}
-
-/// Runs a test and removes the Services that it added, however it ends: each takes room for its tables.
-fn without_leftovers(lab: &mut Lab, run: impl FnOnce(&mut Lab) -> Result<()>) -> Result<()> {
-    let names = |lab: &Lab| lab.world().services().map(|service| service.spec().name.clone()).collect::<BTreeSet<_>>();
-    let before = names(lab);
-    let outcome = run(lab);
-    names(lab).difference(&before).try_for_each(|name| lab.remove_service(name))?;
-    outcome
 }
