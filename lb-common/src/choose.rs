@@ -6,7 +6,7 @@ use crate::{
     affinity::{self, Ask},
     family::Family,
     hash,
-    layout::{Backend, Flow, Frontend, SLOT_BACKEND_MASK, backend_state},
+    layout::{Backend, Flow, Frontend, INSIDE, SLOT_BACKEND_MASK, backend_state, frontend_flags},
     packet::{FamilyTables, Stage, Tables},
     parse::Headers,
     reason::Reason,
@@ -25,6 +25,14 @@ pub enum How {
     Restarted,
 }
 
+impl How {
+    /// Whether the packet begins a flow, as far as it can be told: a flow that moves began before.
+    #[inline(always)]
+    pub fn begins_flow(self) -> bool {
+        matches!(self, Self::New | Self::Restarted)
+    }
+}
+
 /// A backend for a packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice {
@@ -37,7 +45,8 @@ pub struct Choice {
 /// Chooses the backend for a packet to `frontend`, and remembers the flow.
 ///
 /// # Errors
-/// [`Reason::NoBackend`] for a Service port without a usable backend, [`Reason::BadTable`] when the table is wrong.
+/// [`Reason::FromInside`] and [`Reason::SourceRange`] for a packet that would begin something and may not, [`Reason::NoBackend`] for a Service port
+/// without a usable backend, [`Reason::BadTable`] when the table is wrong.
 #[inline(always)]
 pub fn choose<F: Family, T: FamilyTables<F>>(
     tables: &T,
@@ -66,6 +75,18 @@ pub fn choose<F: Family, T: FamilyTables<F>>(
             },
         },
     };
+    // Only here: who has a flow keeps it, whatever becomes of the ranges.
+    //
+    // Who is inside the cluster cannot be served from here where the choice falls on a Pod of the node that it is on itself:
+    // that node's kernel takes no packet from the network with its own address as source, and what its Pods answer each
+    // other never leaves by an uplink, where the frontend would be put back.
+    if tables.is_source_in_range(INSIDE, &headers.ip.source) {
+        return Err(Reason::FromInside);
+    }
+    let asks_source = frontend.flags & frontend_flags::SOURCE_RANGES != 0;
+    if asks_source && !tables.is_source_in_range(frontend.service, &headers.ip.source) {
+        return Err(Reason::SourceRange);
+    }
     let (id, backend) = if affinity::is_on(frontend) {
         let id = tables.choose_for_client(&Ask::new(headers, frontend, stage))?;
         (id, tables.backend(id).ok_or(Reason::BadTable)?)

@@ -1,14 +1,18 @@
 //! The two address families, as types: one code path, separate maps, IPv4 keys that stay small.
 
+mod address;
+
 use core::hash::Hash;
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+pub use self::address::{Address, Address4, Address6};
 use crate::{
     geneve::{TunnelOption4, TunnelOption6},
+    icmp::{ICMP_HEADER, Icmp},
     layout::{
         AffinityKey4, AffinityKey6, Config, FlowKey4, FlowKey6, FrontendKey4, FrontendKey6, NextHop, NextHop4,
-        NextHop6, Reply4, Reply6,
+        NextHop6, Reply4, Reply6, SourceRange4, SourceRange6,
     },
     packet::Packet,
     parse::Ip,
@@ -16,112 +20,10 @@ use crate::{
     wire::{EtherType, Ipv4, Ipv6, Protocol},
 };
 
-/// An IPv4 address: its four octets in wire order, as one word.
-#[derive(
-    Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(transparent)]
-pub struct Address4(pub u32);
-
-/// An IPv6 address: its sixteen octets in wire order, as four words.
-#[derive(
-    Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(transparent)]
-pub struct Address6(pub [u32; 4]);
-
 /// A value whose bytes mean the same on both sides of a map.
 pub trait Layout: FromBytes + IntoBytes + Immutable + Copy + 'static {}
 
 impl<T: FromBytes + IntoBytes + Immutable + Copy + 'static> Layout for T {}
-
-/// What an address of either family can do.
-pub trait Address: Layout + Eq + Hash {
-    /// How many 32-bit words it has.
-    const WORDS: usize;
-
-    /// Word `index`, octets in wire order; 0 past the end.
-    fn word(&self, index: usize) -> u32;
-
-    /// The address from the form that has room for either family: IPv6, with addresses of IPv4 mapped
-    /// (RFC 4291, section 2.5.5.2).
-    fn from_words(words: [u32; 4]) -> Self;
-
-    /// The inverse of [`Address::from_words`].
-    fn to_words(self) -> [u32; 4];
-
-    /// The address with all but its first `prefix` bits 0.
-    fn masked(self, prefix: u32) -> Self;
-}
-
-/// The bits of word `index` of an address that belong to its first `prefix` bits; octets in wire order.
-#[inline(always)]
-fn mask(prefix: u32, index: u32) -> u32 {
-    let bits = prefix.saturating_sub(32 * index);
-    match bits {
-        0 => 0,
-        1..=31 => (u32::MAX << (32 - bits)).to_be(),
-        _ => u32::MAX,
-    }
-}
-
-/// The third word of an IPv6 address that stands for one of IPv4 (RFC 4291, section 2.5.5.2).
-const MAPPED: u32 = 0xffff_u32.to_be();
-
-impl Address for Address4 {
-    const WORDS: usize = 1;
-
-    #[inline(always)]
-    fn word(&self, index: usize) -> u32 {
-        if index == 0 { self.0 } else { 0 }
-    }
-
-    #[inline(always)]
-    fn from_words(words: [u32; 4]) -> Self {
-        Self(words[3])
-    }
-
-    #[inline(always)]
-    fn to_words(self) -> [u32; 4] {
-        [0, 0, MAPPED, self.0]
-    }
-
-    #[inline(always)]
-    fn masked(self, prefix: u32) -> Self {
-        Self(self.0 & mask(prefix, 0))
-    }
-}
-
-impl Address for Address6 {
-    const WORDS: usize = 4;
-
-    #[inline(always)]
-    fn word(&self, index: usize) -> u32 {
-        match index {
-            0 => self.0[0],
-            1 => self.0[1],
-            2 => self.0[2],
-            3 => self.0[3],
-            _ => 0,
-        }
-    }
-
-    #[inline(always)]
-    fn from_words(words: [u32; 4]) -> Self {
-        Self(words)
-    }
-
-    #[inline(always)]
-    fn to_words(self) -> [u32; 4] {
-        self.0
-    }
-
-    #[inline(always)]
-    fn masked(self, prefix: u32) -> Self {
-        let [a, b, c, d] = self.0;
-        Self([a & mask(prefix, 0), b & mask(prefix, 1), c & mask(prefix, 2), d & mask(prefix, 3)])
-    }
-}
 
 /// An address family: its address, its headers and the keys of its maps.
 pub trait Family: Copy + 'static {
@@ -133,6 +35,8 @@ pub trait Family: Copy + 'static {
     type FlowKey: Layout + Eq + Hash;
     /// Key of `AFFINITY`.
     type AffinityKey: Layout + Eq + Hash;
+    /// Key of `SOURCE_RANGES`, behind the length of its prefix.
+    type SourceRange: Layout + Eq + Hash;
     /// Value of `REPLIES`: the frontend that a reply must carry as its source.
     type Reply: Layout + Eq;
     /// Value of `NEXT_HOPS`: how to reach another node.
@@ -168,6 +72,16 @@ pub trait Family: Copy + 'static {
         traffic_class: u8,
     ) -> Option<()>;
 
+    /// Writes an IP header at `l3` and "port unreachable" behind it; `None` when the frame is too short. `ends` are source and
+    /// destination, `quoted` the sum of the words that follow, `quoted_length` their bytes.
+    fn write_port_unreachable<P: Packet>(
+        packet: &mut P,
+        l3: usize,
+        ends: (Self::Address, Self::Address),
+        quoted: u64,
+        quoted_length: u16,
+    ) -> Option<()>;
+
     /// The Geneve header and the option that names a backend.
     fn tunnel_option(address: Self::Address, port: u16) -> Self::TunnelOption;
 
@@ -188,6 +102,9 @@ pub trait Family: Copy + 'static {
 
     /// A key of `AFFINITY`: the client's address, masked, and what it is held for.
     fn affinity_key(client: Self::Address, service: [u32; 2]) -> Self::AffinityKey;
+
+    /// A key of `SOURCE_RANGES`: an address and the Service port that it asks for.
+    fn source_range(service: u32, address: Self::Address) -> Self::SourceRange;
 
     /// A value of `REPLIES`.
     fn reply(address: Self::Address, port: u16) -> Self::Reply;
@@ -212,6 +129,7 @@ impl Family for V4 {
     type FrontendKey = FrontendKey4;
     type FlowKey = FlowKey4;
     type AffinityKey = AffinityKey4;
+    type SourceRange = SourceRange4;
     type Reply = Reply4;
     type NextHop = NextHop4;
     type TunnelOption = TunnelOption4;
@@ -237,6 +155,19 @@ impl Family for V4 {
         traffic_class: u8,
     ) -> Option<()> {
         packet.write(l3, &Ipv4::udp(hop.source, hop.destination, payload_length, traffic_class))
+    }
+
+    #[inline(always)]
+    fn write_port_unreachable<P: Packet>(
+        packet: &mut P,
+        l3: usize,
+        (source, destination): (Address4, Address4),
+        quoted: u64,
+        quoted_length: u16,
+    ) -> Option<()> {
+        let length = quoted_length.wrapping_add(ICMP_HEADER as u16);
+        packet.write(l3, &Ipv4::new(source, destination, Icmp::PROTOCOL_V4, length, 0))?;
+        packet.write(l3 + Self::IP_HEADER, &Icmp::port_unreachable_v4(quoted))
     }
 
     #[inline(always)]
@@ -271,6 +202,11 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn source_range(service: u32, address: Address4) -> SourceRange4 {
+        SourceRange4 { service: service.to_be(), address }
+    }
+
+    #[inline(always)]
     fn reply(address: Address4, port: u16) -> Reply4 {
         Reply4 { address, port: port.into() }
     }
@@ -291,6 +227,7 @@ impl Family for V6 {
     type FrontendKey = FrontendKey6;
     type FlowKey = FlowKey6;
     type AffinityKey = AffinityKey6;
+    type SourceRange = SourceRange6;
     type Reply = Reply6;
     type NextHop = NextHop6;
     type TunnelOption = TunnelOption6;
@@ -316,6 +253,19 @@ impl Family for V6 {
         traffic_class: u8,
     ) -> Option<()> {
         packet.write(l3, &Ipv6::udp(hop.source, hop.destination, payload_length, traffic_class))
+    }
+
+    #[inline(always)]
+    fn write_port_unreachable<P: Packet>(
+        packet: &mut P,
+        l3: usize,
+        (source, destination): (Address6, Address6),
+        quoted: u64,
+        quoted_length: u16,
+    ) -> Option<()> {
+        let length = quoted_length.wrapping_add(ICMP_HEADER as u16);
+        packet.write(l3, &Ipv6::new(source, destination, Icmp::PROTOCOL_V6, length, 0))?;
+        packet.write(l3 + Self::IP_HEADER, &Icmp::port_unreachable_v6(source, destination, quoted, quoted_length))
     }
 
     #[inline(always)]
@@ -350,6 +300,11 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn source_range(service: u32, address: Address6) -> SourceRange6 {
+        SourceRange6 { service: service.to_be(), address }
+    }
+
+    #[inline(always)]
     fn reply(address: Address6, port: u16) -> Reply6 {
         Reply6 { address, port: port.into() }
     }
@@ -362,37 +317,5 @@ impl Family for V6 {
     #[inline(always)]
     fn reply_parts(reply: &Reply6) -> (Address6, u16) {
         (reply.address, reply.port as u16)
-    }
-}
-
-#[cfg(not(target_arch = "bpf"))]
-mod std_addresses {
-    use core::net::{Ipv4Addr, Ipv6Addr};
-
-    use super::{Address4, Address6};
-
-    impl From<Ipv4Addr> for Address4 {
-        fn from(address: Ipv4Addr) -> Self {
-            Self(u32::from_ne_bytes(address.octets()))
-        }
-    }
-
-    impl From<Address4> for Ipv4Addr {
-        fn from(address: Address4) -> Self {
-            address.0.to_ne_bytes().into()
-        }
-    }
-
-    impl From<Ipv6Addr> for Address6 {
-        fn from(address: Ipv6Addr) -> Self {
-            zerocopy::transmute!(address.octets())
-        }
-    }
-
-    impl From<Address6> for Ipv6Addr {
-        fn from(address: Address6) -> Self {
-            let octets: [u8; 16] = zerocopy::transmute!(address);
-            octets.into()
-        }
     }
 }

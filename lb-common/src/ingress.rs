@@ -6,8 +6,8 @@ use crate::{
     layout::{THIS_NODE, frontend_kind},
     packet::{FamilyTables, Packet},
     parse::{self, Headers, Network},
-    reason::{Reason, Verdict},
-    reply, rewrite, tunnel,
+    reason::{Action, Reason, Verdict},
+    reject, reply, rewrite, tunnel,
 };
 
 /// Decides about a packet that arrived at an uplink, and rewrites it accordingly.
@@ -39,14 +39,21 @@ fn balance<F: Family, P: Packet, T: FamilyTables<F>>(packet: &mut P, tables: &T,
     }
     let choice = match choose::choose::<F, T>(tables, &headers, &frontend) {
         Ok(choice) => choice,
+        Err(Reason::FromInside) => return Verdict::pass(Reason::FromInside),
+        Err(Reason::NoBackend) => return reject::nobody_there::<F, P, T>(packet, tables, &headers, &frontend),
         Err(reason) => return Verdict::drop(reason),
     };
     let reason = reason_of(choice.how, choice.backend.node == THIS_NODE);
-    if choice.backend.node != THIS_NODE {
-        return tunnel::send::<F, P, T>(packet, tables, &headers, &choice.backend, reason);
+    let verdict = if choice.backend.node == THIS_NODE {
+        let address = F::Address::from_words(choice.backend.address);
+        deliver::<F, P, T>(packet, tables, &headers, address, choice.backend.port, reason)
+    } else {
+        tunnel::send::<F, P, T>(packet, tables, &headers, &choice.backend, reason)
+    };
+    if verdict.action != Action::Drop {
+        tables.count_packet(frontend.service, headers.ip.total_length, choice.how.begins_flow());
     }
-    let address = F::Address::from_words(choice.backend.address);
-    deliver::<F, P, T>(packet, tables, &headers, address, choice.backend.port, reason)
+    verdict
 }
 
 /// Hands a packet to a Pod on this node: rewrites its destination and leaves the way to the network stack.

@@ -4,18 +4,23 @@
 //! refuses it), so that equal keys are equal bytes. [`VERSION`] names the layout; it is part of the pins' path, so
 //! that no program ever reads maps of another layout.
 
+mod access;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+pub use self::access::{RejectRate, SOURCE_RANGE_SERVICE_BITS, SourceRange4, SourceRange6};
 use crate::{
     breaks::BreakReason,
     family::{Address, Address4, Address6},
 };
 
 /// Version of all layouts in this file and of the maps' names; to be raised with every change to either.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Slots of the lookup tables that one element of the `SLOTS` map holds (a memory page).
 pub const SLOTS_PER_CHUNK: u32 = 1024;
+/// Whose ranges in `SOURCE_RANGES` are the cluster's own networks, of which nobody is outside: no Service port has this id.
+pub const INSIDE: u32 = 0;
 /// Index in `NEXT_HOPS`, and node of a backend, for the node itself.
 pub const THIS_NODE: u32 = 0;
 /// Bits of a slot that hold the backend id; the others are flags.
@@ -76,6 +81,11 @@ pub mod frontend_flags {
     /// All ports of the Service share [`Frontend::affinity`] (`limpet.dev/affinity-key: service`). For user space: the
     /// programs see it by the backend's Service port.
     pub const SERVICE_KEY: u8 = 4;
+    /// Only sources in the Service port's `SOURCE_RANGES` begin anything (`spec.loadBalancerSourceRanges`).
+    pub const SOURCE_RANGES: u8 = 8;
+    /// Without a usable backend packets are dropped in silence, not answered: others have one
+    /// (`externalTrafficPolicy: Local`, and none on this node).
+    pub const DROP_IF_EMPTY: u8 = 16;
 }
 
 /// Value of `FRONTENDS4` and `FRONTENDS6`.
@@ -266,6 +276,39 @@ pub struct SiblingKey {
 /// One element of `BREAKS`, at the index that is the Service port's id: how often a client was given another backend, by
 /// [`BreakReason`](crate::breaks::BreakReason).
 pub type BreakCounts = [u64; BreakReason::COUNT];
+
+/// One CPU's element of `SERVICE_COUNTS`, at the index that is the Service port's id: what it took in on this node, as the
+/// one that the packets arrived at.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ServiceCounts {
+    /// Packets that went on to a Pod.
+    pub packets: u64,
+    /// Their bytes, from the IP header on.
+    pub bytes: u64,
+    /// Those of them that began a flow: of an unknown one, or a SYN.
+    pub new_flows: u64,
+}
+
+impl ServiceCounts {
+    /// Counts a packet.
+    #[inline(always)]
+    pub fn add(&mut self, bytes: usize, begins_flow: bool) {
+        self.packets = self.packets.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(bytes as u64);
+        self.new_flows = self.new_flows.wrapping_add(begins_flow.into());
+    }
+
+    /// The sum of two CPUs' counts.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            packets: self.packets.wrapping_add(other.packets),
+            bytes: self.bytes.wrapping_add(other.bytes),
+            new_flows: self.new_flows.wrapping_add(other.new_flows),
+        }
+    }
+}
 
 /// What `BREAK_EVENTS` carries: a client was given another backend than the one that it had.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -458,6 +501,7 @@ const _: () = assert!(size_of::<AffinityKey6>() == 24);
 const _: () = assert!(size_of::<Affinity>() == 24);
 const _: () = assert!(size_of::<Ghost>() == 16);
 const _: () = assert!(size_of::<SiblingKey>() == 8);
+const _: () = assert!(size_of::<ServiceCounts>() == 24);
 const _: () = assert!(size_of::<BreakEvent>() == 48);
 const _: () = assert!(size_of::<BreakRate>() == 16);
 const _: () = assert!(size_of::<Name>() == 384);

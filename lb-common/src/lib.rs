@@ -11,6 +11,7 @@
 //! | the hash that picks a slot | [`hash`] |
 //! | which backend a packet goes to, and what is remembered of it | [`choose`], [`affinity`], [`reply`] |
 //! | why a client was given another backend | [`breaks`], [`ghost`] |
+//! | what is answered where no backend is there | [`reject`], [`icmp`] |
 //! | the tunnel between nodes | [`tunnel`], [`geneve`] |
 //! | why a packet was passed, dropped or forwarded | [`reason`] |
 //! | what lies in the maps | [`layout`] |
@@ -34,11 +35,14 @@ pub mod ghost;
 pub mod hash;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
+pub mod icmp;
 pub mod ingress;
+mod layer2;
 pub mod layout;
 pub mod packet;
 pub mod parse;
 pub mod reason;
+pub mod reject;
 pub mod reply;
 pub mod rewrite;
 pub mod tunnel;

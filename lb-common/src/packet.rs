@@ -8,6 +8,7 @@ use crate::{
     family::Family,
     layout::{Affinity, Backend, BreakEvent, Config, Flow, Frontend, Ghost, SiblingKey},
     reason::Reason,
+    reject,
 };
 
 /// A frame, from its Ethernet header on.
@@ -31,6 +32,21 @@ pub trait Packet {
 
     /// Takes `bytes` off the front; `None` where the frame is too short for it. All offsets shift.
     fn shrink(&mut self, bytes: usize) -> Option<()>;
+
+    /// Cuts the frame off after `length` bytes; `None` where it is no longer than that, or may not be cut.
+    fn truncate(&mut self, length: usize) -> Option<()>;
+
+    /// [`reject::turn_back`], wherever there is room for it.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline(always)]
+    fn turn_back<F: Family>(&mut self, l3: usize) -> Result<(), Reason>
+    where
+        Self: Sized,
+    {
+        reject::turn_back::<F, Self>(self, l3)
+    }
 
     /// Updates the TCP or UDP checksum at `offset` for a change of the pseudo-header and one of the header itself.
     ///
@@ -92,6 +108,12 @@ pub trait Tables {
     /// Counts that a client was given another backend, and tells user space of it.
     fn report_break(&self, event: &BreakEvent);
 
+    /// Counts that another packet is answered in place of a Pod; whether it may be.
+    fn may_reject(&self) -> bool;
+
+    /// Counts a packet that goes on to a Pod of this Service port: its bytes, and whether it began a flow.
+    fn count_packet(&self, service: u32, bytes: usize, begins_flow: bool);
+
     /// Seconds of a clock that never goes back. Asked for only when something is remembered or may be over.
     fn now_seconds(&self) -> u32;
 }
@@ -100,6 +122,9 @@ pub trait Tables {
 pub trait FamilyTables<F: Family>: Tables {
     /// The frontend with this address, port and protocol.
     fn frontend(&self, key: &F::FrontendKey) -> Option<Frontend>;
+
+    /// Whether an address is in one of a Service port's ranges, or of the cluster's own ([`INSIDE`](crate::layout::INSIDE)).
+    fn is_source_in_range(&self, service: u32, source: &F::Address) -> bool;
 
     /// The id of the backend on this node with this address, port and protocol.
     fn local_backend(&self, key: &F::FrontendKey) -> Option<u32>;

@@ -54,6 +54,8 @@ pub enum Class {
     Drop,
     /// Ours, and sent on its way.
     Forward,
+    /// Ours, and answered in place of a Pod.
+    Answer,
 }
 
 /// Every way out of the programs. The number is the index in `COUNTERS`; numbers are never reused.
@@ -81,7 +83,7 @@ pub enum Reason {
     NotAFrontend = 7,
     /// To a frontend, but the lengths in the headers do not fit the frame.
     BadLength = 8,
-    /// The Service port has no usable backend.
+    /// The Service port has no usable backend, and the packet is one that is not answered.
     NoBackend = 9,
     /// The lookup table names a backend that does not exist.
     BadTable = 10,
@@ -89,7 +91,7 @@ pub enum Reason {
     NoNextHop = 11,
     /// Too large for the tunnel.
     TooBig = 12,
-    /// The driver left no room for the tunnel's headers.
+    /// The driver left no room for the tunnel's headers, or an answer's.
     NoHeadroom = 13,
     /// To the tunnel, but not from a node.
     TunnelStranger = 14,
@@ -143,11 +145,19 @@ pub enum Reason {
     EgressWriteFailed = 38,
     /// A header could not be rewritten.
     WriteFailed = 39,
+    /// Would begin something, and its source is in none of the Service's ranges.
+    SourceRange = 40,
+    /// No usable backend on this node, where the Service's policy asks for one; others have some.
+    NoLocalBackend = 41,
+    /// No usable backend anywhere: answered with ICMP.
+    Rejected = 42,
+    /// To a frontend, from a node or a Pod of the cluster: not outside traffic, and left to kube-proxy.
+    FromInside = 43,
 }
 
 impl Reason {
     /// How many there are.
-    pub const COUNT: usize = 40;
+    pub const COUNT: usize = 44;
 
     /// All of them, each at the index that is its number.
     pub const ALL: [Self; Self::COUNT] = [
@@ -191,6 +201,10 @@ impl Reason {
         Self::ReplyClamped,
         Self::EgressWriteFailed,
         Self::WriteFailed,
+        Self::SourceRange,
+        Self::NoLocalBackend,
+        Self::Rejected,
+        Self::FromInside,
     ];
 
     /// Index in `COUNTERS`.
@@ -220,7 +234,7 @@ impl Reason {
     }
 
     const fn about(self) -> (&'static str, Program, Class, &'static str) {
-        use Class::{Drop, Forward, Pass};
+        use Class::{Answer, Drop, Forward, Pass};
         use Program::{Egress, Ingress};
         match self {
             Self::NotIp => ("not-ip", Ingress, Pass, "neither IPv4 nor IPv6"),
@@ -232,11 +246,11 @@ impl Reason {
             Self::OtherProtocol => ("other-protocol", Ingress, Pass, "neither TCP nor UDP"),
             Self::NotAFrontend => ("not-a-frontend", Ingress, Pass, "to an address and port of no Service"),
             Self::BadLength => ("bad-length", Ingress, Drop, "lengths in the headers do not fit the frame"),
-            Self::NoBackend => ("no-backend", Ingress, Drop, "the Service port has no usable backend"),
+            Self::NoBackend => ("no-backend", Ingress, Drop, "no usable backend; not told, for the source or the rate"),
             Self::BadTable => ("bad-table", Ingress, Drop, "the lookup table names no existing backend"),
             Self::NoNextHop => ("no-next-hop", Ingress, Drop, "the way to the backend's node is not known"),
             Self::TooBig => ("too-big", Ingress, Drop, "too large for the tunnel"),
-            Self::NoHeadroom => ("no-headroom", Ingress, Drop, "the driver leaves no room for the tunnel's headers"),
+            Self::NoHeadroom => ("no-headroom", Ingress, Drop, "the driver leaves no room for headers in front"),
             Self::TunnelStranger => ("tunnel-stranger", Ingress, Drop, "to the tunnel, but from no known node"),
             Self::TunnelMalformed => ("tunnel-malformed", Ingress, Drop, "to the tunnel, without our option"),
             Self::TunnelInner => ("tunnel-inner", Ingress, Drop, "in the tunnel: no whole TCP or UDP packet"),
@@ -263,6 +277,10 @@ impl Reason {
             Self::ReplyClamped => ("reply-clamped", Egress, Forward, "frontend put back as source, MSS lowered"),
             Self::EgressWriteFailed => ("egress-write-failed", Egress, Drop, "a header could not be rewritten"),
             Self::WriteFailed => ("write-failed", Ingress, Drop, "a header could not be rewritten"),
+            Self::SourceRange => ("source-range", Ingress, Drop, "from outside the Service's loadBalancerSourceRanges"),
+            Self::NoLocalBackend => ("no-local-backend", Ingress, Drop, "policy Local, no usable backend on this node"),
+            Self::Rejected => ("rejected", Ingress, Answer, "no usable backend; told by ICMP port unreachable"),
+            Self::FromInside => ("from-inside", Ingress, Pass, "to a frontend, from a node or Pod of the cluster"),
         }
     }
 

@@ -5,6 +5,7 @@
 
 use crate::{
     family::{Address, Family},
+    layer2::Layer2,
     layout::{Backend, NextHop, Way},
     packet::{FamilyTables, Packet},
     parse::{self, Headers},
@@ -132,50 +133,4 @@ fn unwrap<F: Family, P: Packet>(
     packet.shrink(F::TUNNEL_OVERHEAD)?;
     layer2.write(packet)?;
     rewrite::destination::<F, P>(packet, inner, address, port)
-}
-
-/// The Ethernet header with its tags, which moves with the head of the frame when the tunnel is taken off. The
-/// EtherType stays right, because the outer header is of the inner one's family.
-///
-/// In words, as in [`write_layer_2`].
-#[derive(Clone, Copy)]
-struct Layer2 {
-    addresses: [u32; 3],
-    /// The EtherType, or the first tag's.
-    ether_type: u16,
-    /// A tag's id and the EtherType behind it.
-    tags: [Option<u32>; MAX_VLAN_TAGS],
-}
-
-impl Layer2 {
-    #[inline(always)]
-    fn read<P: Packet>(packet: &P, l3: usize) -> Option<Self> {
-        Some(Self {
-            addresses: [packet.read(0)?, packet.read(4)?, packet.read(8)?],
-            ether_type: packet.read(ETHER_TYPE_OFFSET)?,
-            tags: [Self::tag(packet, l3, 0)?, Self::tag(packet, l3, 1)?],
-        })
-    }
-
-    /// Tag `index`, if there is one before `l3`.
-    #[inline(always)]
-    fn tag<P: Packet>(packet: &P, l3: usize, index: usize) -> Option<Option<u32>> {
-        let offset = ETHERNET_HEADER + index * VLAN_TAG;
-        if offset < l3 { packet.read(offset).map(Some) } else { Some(None) }
-    }
-
-    #[inline(always)]
-    fn write<P: Packet>(&self, packet: &mut P) -> Option<()> {
-        packet.write(0, &self.addresses[0])?;
-        packet.write(4, &self.addresses[1])?;
-        packet.write(8, &self.addresses[2])?;
-        packet.write(ETHER_TYPE_OFFSET, &self.ether_type)?;
-        if let Some(tag) = self.tags[0] {
-            packet.write(ETHERNET_HEADER, &tag)?;
-        }
-        if let Some(tag) = self.tags[1] {
-            packet.write(ETHERNET_HEADER + VLAN_TAG, &tag)?;
-        }
-        Some(())
-    }
 }

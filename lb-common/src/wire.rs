@@ -31,7 +31,7 @@ pub const TCP_HEADER: usize = 20;
 pub const UDP_CHECKSUM_OFFSET: usize = 6;
 /// Offset of the checksum in a TCP header, in bytes.
 pub const TCP_CHECKSUM_OFFSET: usize = 16;
-/// TTL and hop limit of outer headers (the recommended default of RFC 1700).
+/// TTL and hop limit of headers that are made here (the recommended default of RFC 1700).
 pub const OUTER_HOP_LIMIT: u8 = 64;
 /// IPv4's Don't Fragment, as in the 16-bit field of flags and fragment offset.
 const DONT_FRAGMENT: u16 = 0x4000;
@@ -155,6 +155,12 @@ impl Ipv4 {
     /// The header of a UDP packet that must not be fragmented; the checksum is filled in.
     #[inline(always)]
     pub fn udp(source: Address4, destination: Address4, payload_length: u16, traffic_class: u8) -> Self {
+        Self::new(source, destination, IpProto::Udp as u8, payload_length, traffic_class)
+    }
+
+    /// The same for any protocol.
+    #[inline(always)]
+    pub fn new(source: Address4, destination: Address4, protocol: u8, payload_length: u16, traffic_class: u8) -> Self {
         let mut header = Self {
             version_ihl: 0x45,
             traffic_class,
@@ -162,7 +168,7 @@ impl Ipv4 {
             identification: Be16::ZERO,
             fragment: Be16::new(DONT_FRAGMENT),
             ttl: OUTER_HOP_LIMIT,
-            protocol: IpProto::Udp as u8,
+            protocol,
             checksum: 0,
             source,
             destination,
@@ -220,10 +226,16 @@ impl Ipv6 {
     /// The header of a UDP packet.
     #[inline(always)]
     pub fn udp(source: Address6, destination: Address6, payload_length: u16, traffic_class: u8) -> Self {
+        Self::new(source, destination, IpProto::Udp as u8, payload_length, traffic_class)
+    }
+
+    /// The same for any protocol.
+    #[inline(always)]
+    pub fn new(source: Address6, destination: Address6, protocol: u8, payload_length: u16, traffic_class: u8) -> Self {
         Self {
             version_class_label: Be32::new(0x6000_0000 | (u32::from(traffic_class) << 20)),
             payload_length: Be16::new(payload_length),
-            next_header: IpProto::Udp as u8,
+            next_header: protocol,
             hop_limit: OUTER_HOP_LIMIT,
             source,
             destination,

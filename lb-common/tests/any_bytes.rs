@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 
 use lb_common::{
     Action, Family, V4,
-    host::{Frame, Memory},
+    host::{Frame, Memory, checksums_are_valid},
+    icmp::Icmp,
     layout::{Frontend, frontend_kind},
     reason::Class,
     wire::Protocol,
@@ -60,6 +61,11 @@ proptest! {
                     prop_assert_eq!(frame.bytes(), &bytes[..]);
                 }
                 Class::Drop => prop_assert_eq!(verdict.action, Action::Drop),
+                Class::Answer => {
+                    prop_assert_eq!(verdict.action, Action::Transmit);
+                    prop_assert_eq!(frame.bytes()[23], Icmp::PROTOCOL_V4);
+                    prop_assert!(checksums_are_valid(frame.bytes()));
+                }
                 Class::Forward => prop_assert!(false, "nothing can be forwarded to: {}", verdict.reason.name()),
             }
         }

@@ -14,6 +14,7 @@ pub mod frame;
 pub mod maps;
 pub mod outcome;
 pub mod skb;
+pub mod source;
 pub mod tables;
 mod window;
 

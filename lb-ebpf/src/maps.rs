@@ -3,7 +3,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use lb_common::{
@@ -12,7 +12,7 @@ use lb_common::{
     layout::{
         Affinity, AffinityKey4, AffinityKey6, Backend, BreakCounts, BreakEvent, BreakRate, Config, Flow, FlowKey4,
         FlowKey6, Frontend, FrontendKey4, FrontendKey6, GHOSTS_PER_SET, Ghost, Name, NameKey, NextHop4, NextHop6,
-        Reply4, Reply6, SLOTS_PER_CHUNK, SiblingKey,
+        RejectRate, Reply4, Reply6, SLOTS_PER_CHUNK, ServiceCounts, SiblingKey, SourceRange4, SourceRange6,
     },
 };
 
@@ -60,6 +60,21 @@ pub static BREAK_EVENTS: RingBuf<BreakEvent, 4096> = RingBuf::new();
 /// How many of them each CPU may still tell, and what it did not tell.
 #[btf_map]
 pub static BREAK_RATE: PerCpuArray<BreakRate, 1> = PerCpuArray::new();
+
+/// What Service ports took in, by their ids.
+#[btf_map]
+pub static SERVICE_COUNTS: PerCpuArray<ServiceCounts, 1> = PerCpuArray::new();
+
+/// How many packets each CPU may still answer in place of a Pod.
+#[btf_map]
+pub static REJECT_RATE: PerCpuArray<RejectRate, 1> = PerCpuArray::new();
+
+/// IPv4 addresses that may begin something at a Service port.
+#[btf_map]
+pub static SOURCE_RANGES4: LpmTrie<SourceRange4, u32, 1> = LpmTrie::new();
+/// IPv6 addresses that may begin something at a Service port.
+#[btf_map]
+pub static SOURCE_RANGES6: LpmTrie<SourceRange6, u32, 1> = LpmTrie::new();
 
 /// IPv4 frontends by address, port and protocol.
 #[btf_map]

@@ -94,6 +94,12 @@ impl Packet for SkbFrame<'_> {
         None
     }
 
+    /// Replies are never cut.
+    #[inline(always)]
+    fn truncate(&mut self, _: usize) -> Option<()> {
+        None
+    }
+
     /// Through the kernel's helper, which alone knows whether the checksum is complete or left to the device.
     #[inline(always)]
     fn update_checksum(

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::BPF_ANY,
-    btf_maps::{Array, HashMap, LruHashMap},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap},
     helpers::bpf_ktime_get_coarse_ns,
 };
 use lb_common::{
@@ -14,7 +14,7 @@ use lb_common::{
     },
 };
 
-use crate::{claim, client, maps};
+use crate::{claim, client, maps, source};
 
 /// The pinned maps of this node.
 pub struct Maps;
@@ -23,6 +23,8 @@ pub struct Maps;
 pub trait FamilyMaps: Family {
     /// `FRONTENDS4` or `FRONTENDS6`.
     fn frontends() -> &'static HashMap<Self::FrontendKey, Frontend, 1>;
+    /// `SOURCE_RANGES4` or `SOURCE_RANGES6`.
+    fn source_ranges() -> &'static LpmTrie<Self::SourceRange, u32, 1>;
     /// `LOCALS4` or `LOCALS6`.
     fn locals() -> &'static HashMap<Self::FrontendKey, u32, 1>;
     /// `PEERS4` or `PEERS6`.
@@ -94,6 +96,24 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn may_reject(&self) -> bool {
+        let Some(rate) = maps::REJECT_RATE.get_ptr_mut(0) else {
+            return false;
+        };
+        let now_seconds = self.now_seconds();
+        // SAFETY: the element is this CPU's own, and nothing interrupts the program, as for the counters of packets.
+        unsafe { (*rate).admit(now_seconds) }
+    }
+
+    #[inline(always)]
+    fn count_packet(&self, service: u32, bytes: usize, begins_flow: bool) {
+        if let Some(counts) = maps::SERVICE_COUNTS.get_ptr_mut(service) {
+            // SAFETY: the element is this CPU's own, as the counters of packets are.
+            unsafe { (*counts).add(bytes, begins_flow) };
+        }
+    }
+
+    #[inline(always)]
     fn now_seconds(&self) -> u32 {
         const NANOSECONDS: u64 = 1_000_000_000;
         // Coarse (a jiffy), 21 ns instead of 43; since 5.11. Monotonic: it does not count suspend.
@@ -139,6 +159,11 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
         // give that to another key at the next update (kernel/bpf/hashtab.c, preallocated elements): for that moment a
         // packet may see another frontend's value. Every value that was ever there is whole and leads to live slots.
         unsafe { F::frontends().get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn is_source_in_range(&self, service: u32, source: &F::Address) -> bool {
+        source::is_in_range::<F>(service, source)
     }
 
     #[inline(always)]
@@ -248,6 +273,11 @@ impl FamilyMaps for V4 {
     }
 
     #[inline(always)]
+    fn source_ranges() -> &'static LpmTrie<Self::SourceRange, u32, 1> {
+        &maps::SOURCE_RANGES4
+    }
+
+    #[inline(always)]
     fn locals() -> &'static HashMap<Self::FrontendKey, u32, 1> {
         &maps::LOCALS4
     }
@@ -296,6 +326,11 @@ impl FamilyMaps for V6 {
     #[inline(always)]
     fn frontends() -> &'static HashMap<Self::FrontendKey, Frontend, 1> {
         &maps::FRONTENDS6
+    }
+
+    #[inline(always)]
+    fn source_ranges() -> &'static LpmTrie<Self::SourceRange, u32, 1> {
+        &maps::SOURCE_RANGES6
     }
 
     #[inline(always)]

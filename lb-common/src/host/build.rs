@@ -8,6 +8,9 @@ use crate::wire::{Protocol, tcp_flags};
 /// Destination and source of the Ethernet header of built frames: locally administered addresses.
 const ETHERNET: [u8; 12] = [0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2];
 
+/// The protocol number of ICMP for IPv4.
+const ICMP: u8 = 1;
+
 /// What a TCP or UDP frame shall say.
 #[derive(Clone, Debug)]
 pub struct FrameSpec {
@@ -130,8 +133,8 @@ impl FrameSpec {
     }
 }
 
-/// Whether the IPv4 header checksum, where there is one, and the TCP or UDP checksum of a whole frame are right. The
-/// frame must have been built as [`FrameSpec::build`] does, by it or by the datapath from such a frame.
+/// Whether the IPv4 header checksum, where there is one, and the TCP, UDP or ICMP checksum of a whole frame are right.
+/// The frame must have been built as [`FrameSpec::build`] does, by it or by the datapath from such a frame.
 pub fn checksums_are_valid(frame: &[u8]) -> bool {
     let mut l3 = 14;
     while frame[l3 - 2..l3] == [0x81, 0x00] || frame[l3 - 2..l3] == [0x88, 0xa8] {
@@ -148,7 +151,9 @@ pub fn checksums_are_valid(frame: &[u8]) -> bool {
     let l4_bytes = &frame[l4..l3 + total];
     let header_is_valid = !is_v4 || sum16(&[&frame[l3..l4]]) == 0xffff;
     let no_checksum = u32::from(protocol) == Protocol::UDP.0 && l4_bytes[6..8] == [0, 0];
-    let l4_is_valid = sum16(&[&pseudo_header(addresses, protocol, l4_bytes.len()), l4_bytes]) == 0xffff;
+    // ICMP alone has none.
+    let pseudo_header = if protocol == ICMP { Vec::new() } else { pseudo_header(addresses, protocol, l4_bytes.len()) };
+    let l4_is_valid = sum16(&[&pseudo_header, l4_bytes]) == 0xffff;
     header_is_valid && (no_checksum || l4_is_valid)
 }
 

@@ -68,4 +68,13 @@ impl Packet for Frame {
         self.start += bytes;
         Some(())
     }
+
+    fn truncate(&mut self, length: usize) -> Option<()> {
+        // As bpf_xdp_adjust_tail does: an Ethernet header must be left.
+        if length > self.length() || length < ETHERNET_HEADER {
+            return None;
+        }
+        self.buffer.truncate(self.start + length);
+        Some(())
+    }
 }

@@ -4,8 +4,11 @@ use core::cell::RefCell;
 use std::{collections::HashMap, vec::Vec};
 
 use crate::{
-    family::{Family, V4, V6},
-    layout::{Affinity, Backend, BreakEvent, Config, Flow, Frontend, GHOSTS_PER_SET, Ghost, SiblingKey},
+    family::{Address, Family, V4, V6},
+    layout::{
+        Affinity, Backend, BreakEvent, Config, Flow, Frontend, GHOSTS_PER_SET, Ghost, RejectRate, ServiceCounts,
+        SiblingKey,
+    },
     packet::{FamilyTables, Stage, Tables},
 };
 
@@ -14,6 +17,8 @@ use crate::{
 pub struct FamilyMemory<F: Family> {
     /// `FRONTENDS`.
     pub frontends: HashMap<F::FrontendKey, Frontend>,
+    /// `SOURCE_RANGES`: Service port, first address, bits of the address that count.
+    pub source_ranges: Vec<(u32, F::Address, u32)>,
     /// `LOCALS`.
     pub locals: HashMap<F::FrontendKey, u32>,
     /// `PEERS`.
@@ -32,6 +37,7 @@ impl<F: Family> Default for FamilyMemory<F> {
     fn default() -> Self {
         Self {
             frontends: HashMap::new(),
+            source_ranges: Vec::new(),
             locals: HashMap::new(),
             peers: HashMap::new(),
             next_hops: HashMap::new(),
@@ -57,6 +63,10 @@ pub struct Memory {
     pub ghosts: RefCell<Vec<[Ghost; GHOSTS_PER_SET as usize]>>,
     /// What went into `BREAKS` and `BREAK_EVENTS`.
     pub breaks: RefCell<Vec<BreakEvent>>,
+    /// `REJECT_RATE`, of the one CPU that there is.
+    pub rejects: RefCell<RejectRate>,
+    /// `SERVICE_COUNTS`.
+    pub counts: RefCell<HashMap<u32, ServiceCounts>>,
     /// What the clock shows, in seconds.
     pub now_seconds: u32,
     /// IPv4.
@@ -124,6 +134,14 @@ impl Tables for Memory {
         self.breaks.borrow_mut().push(*event);
     }
 
+    fn may_reject(&self) -> bool {
+        self.rejects.borrow_mut().admit(self.now_seconds)
+    }
+
+    fn count_packet(&self, service: u32, bytes: usize, begins_flow: bool) {
+        self.counts.borrow_mut().entry(service).or_default().add(bytes, begins_flow);
+    }
+
     fn now_seconds(&self) -> u32 {
         self.now_seconds
     }
@@ -135,6 +153,11 @@ where
 {
     fn frontend(&self, key: &F::FrontendKey) -> Option<Frontend> {
         self.of().frontends.get(key).copied()
+    }
+
+    fn is_source_in_range(&self, service: u32, source: &F::Address) -> bool {
+        let ranges = &self.of().source_ranges;
+        ranges.iter().any(|(of, first, bits)| *of == service && source.masked(*bits) == first.masked(*bits))
     }
 
     fn local_backend(&self, key: &F::FrontendKey) -> Option<u32> {

@@ -93,8 +93,8 @@ fn without_a_usable_pod_nothing_is_changed() {
         world.connect_from((client, 777), port, 0);
         world.pods(port, &[("a", NOT_READY)]);
         let before = world.remembered();
-        assert_eq!(world.begin(client, port), "no-backend");
-        assert_eq!(world.begin(world.address(2, 1), port), "no-backend");
+        assert_eq!(world.begin(client, port), "rejected");
+        assert_eq!(world.begin(world.address(2, 1), port), "rejected");
         assert_eq!(world.remembered(), before);
         assert_eq!(world.send(Kind::Ack, (client, 777), port, 0), "a");
         world.ready(port, &["a"]);

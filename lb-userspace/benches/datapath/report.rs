@@ -36,7 +36,7 @@ impl Floors {
     fn of(&self, path: Path) -> f64 {
         match path {
             Path::NotOurs => self.floor,
-            Path::FlowLocal => self.restored,
+            Path::FlowLocal | Path::SourceRange => self.restored,
             Path::FlowRemote | Path::NewFlow | Path::HeldClient | Path::SynFlood => self.grown,
             Path::Decapsulate => self.shrunk,
             Path::Reply => self.egress,
@@ -52,7 +52,7 @@ impl Report {
             floors.floor, floors.restored, floors.grown, floors.shrunk, floors.egress
         );
         println!("net: less the floor of its kind; multiple: net / return only\n");
-        println!("name         family  affinity    flows  frontends  backends       ns      net  multiple");
+        println!("name               family  affinity    flows  frontends  backends       ns      net  multiple");
         Self { floors, rows: Vec::new() }
     }
 
@@ -61,7 +61,7 @@ impl Report {
         let Row { flows, frontends, backends, .. } = measured.row;
         let (net, multiple) = self.net(&measured);
         println!(
-            "{:<12} {:<6}  {:<8} {flows:>8} {frontends:>10} {backends:>9} {:>8.1} {net:>8.1} {multiple:>9.2}",
+            "{:<18} {:<6}  {:<8} {flows:>8} {frontends:>10} {backends:>9} {:>8.1} {net:>8.1} {multiple:>9.2}",
             measured.row.name(),
             measured.row.family(),
             measured.row.affinity(),

@@ -81,11 +81,13 @@ impl Rig {
             | Path::NewFlow
             | Path::HeldClient
             | Path::SynFlood
+            | Path::SourceRange
             | Path::Decapsulate => Program::Xdp("bench_ingress"),
         };
         rig.aim(&shot, 1, 0);
         rig.check_against_host(row, program, &shot, memory);
-        let flows = if matches!(row.path, Path::NewFlow | Path::SynFlood) { NEWCOMERS } else { row.flows };
+        let flows =
+            if matches!(row.path, Path::NewFlow | Path::SynFlood | Path::SourceRange) { NEWCOMERS } else { row.flows };
         rig.aim(&shot, flows, 0);
         rig.run(program, WARM_UP.max(row.flows));
         let before = rig.count(row);
@@ -111,6 +113,7 @@ impl Rig {
             backends: memory.backends.len() as u32,
             services: 16,
             frontends: 16_384,
+            source_ranges: 1_024,
             nodes: 16,
         };
         let mut loaded = load_object(&object, &sizes, None, false)
@@ -213,6 +216,7 @@ fn decide(row: &Row, frame: &mut Frame, memory: &Memory) -> Verdict {
         | Path::NewFlow
         | Path::HeldClient
         | Path::SynFlood
+        | Path::SourceRange
         | Path::Decapsulate => lb_common::handle(frame, memory),
     }
 }

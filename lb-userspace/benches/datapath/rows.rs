@@ -22,6 +22,8 @@ pub(crate) enum Path {
     /// A new connection of a client that is held: only there is where affinity is.
     HeldClient,
     SynFlood,
+    /// A SYN from outside the Service's source ranges.
+    SourceRange,
     Decapsulate,
     Reply,
 }
@@ -47,6 +49,7 @@ pub(crate) fn all() -> impl Iterator<Item = Row> {
         Path::NewFlow,
         Path::HeldClient,
         Path::SynFlood,
+        Path::SourceRange,
         Path::Decapsulate,
         Path::Reply,
     ];
@@ -54,7 +57,8 @@ pub(crate) fn all() -> impl Iterator<Item = Row> {
 }
 
 fn of_path(path: Path, is_v6: bool) -> impl Iterator<Item = Row> {
-    let flows = FLOWS.into_iter().filter(move |flows| *flows == 1 || !matches!(path, Path::NotOurs | Path::SynFlood));
+    let knows_none = matches!(path, Path::NotOurs | Path::SynFlood | Path::SourceRange);
+    let flows = FLOWS.into_iter().filter(move |flows| *flows == 1 || !knows_none);
     let sizes = flows.map(|flows| (flows, FEW)).chain([(1, MANY)]);
     sizes.flat_map(move |(flows, frontends)| {
         // How many frontends there are was found out before anybody asks for clients.
@@ -75,7 +79,7 @@ fn with_and_without(path: Path) -> &'static [bool] {
     match path {
         Path::FlowLocal | Path::FlowRemote | Path::NewFlow | Path::SynFlood => &[false, true],
         Path::HeldClient => &[true],
-        Path::NotOurs | Path::Decapsulate | Path::Reply => &[false],
+        Path::NotOurs | Path::SourceRange | Path::Decapsulate | Path::Reply => &[false],
     }
 }
 
@@ -88,6 +92,7 @@ impl Row {
             Path::NewFlow => "new-flow",
             Path::HeldClient => "held-client",
             Path::SynFlood => "syn-flood",
+            Path::SourceRange => "source-range-drop",
             Path::Decapsulate => "decap",
             Path::Reply => "reply",
         }
@@ -108,6 +113,7 @@ impl Row {
             Path::FlowLocal => Reason::LocalFlow,
             Path::FlowRemote => Reason::RemoteFlow,
             Path::NewFlow | Path::HeldClient | Path::SynFlood => Reason::RemoteNew,
+            Path::SourceRange => Reason::SourceRange,
             Path::Decapsulate => Reason::Decapsulated,
             Path::Reply => Reason::ReplyRestored,
         }

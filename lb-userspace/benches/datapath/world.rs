@@ -21,6 +21,8 @@ const TUNNEL_PORT: u16 = 6181;
 const PORT: u16 = 80;
 /// Other nodes, over which remote backends are spread.
 const NODES: u32 = 3;
+/// Source ranges of all Service ports together.
+const RANGES: u32 = 512;
 /// Slots of a table.
 const TABLE: u32 = 1021;
 /// So that no frame is shorter than what is put back.
@@ -60,6 +62,11 @@ pub(crate) fn memory(row: &Row) -> Memory {
     let tunnel = Frontend { kind: frontend_kind::TUNNEL, ..Frontend::default() };
     frontend(&mut memory, node(row.is_v6, THIS_NODE), TUNNEL_PORT, Protocol::UDP, &tunnel);
     (1..=NODES).for_each(|number| way(&mut memory, row.is_v6, number));
+    // Beside the one that is asked for, which has none that fits: as many as a few Services have.
+    memory.v4.source_ranges =
+        (0..RANGES).map(|number| (number % 8, Address4((0xac10_0000 + number).to_be()), 32)).collect();
+    memory.v6.source_ranges =
+        (0..RANGES).map(|number| (number % 8, Address6([0xfd_u32, 0, 0, number.to_be()]), 128)).collect();
     memory
 }
 
@@ -70,7 +77,7 @@ pub(crate) fn shot(row: &Row) -> Shot {
         Path::NotOurs => (tcp(client, (vip(row.is_v6, row.frontends + 1), PORT), tcp_flags::ACK), false),
         Path::FlowLocal => (tcp(client, (vip(row.is_v6, LOCAL), PORT), tcp_flags::ACK), false),
         Path::FlowRemote => (tcp(client, (vip(row.is_v6, REMOTE), PORT), tcp_flags::ACK), false),
-        Path::NewFlow | Path::SynFlood => {
+        Path::NewFlow | Path::SynFlood | Path::SourceRange => {
             (tcp((newcomer(row.is_v6), 40_000), (vip(row.is_v6, REMOTE), PORT), tcp_flags::SYN), false)
         }
         Path::HeldClient => (tcp(client, (vip(row.is_v6, REMOTE), PORT), tcp_flags::SYN), false),
@@ -83,7 +90,7 @@ pub(crate) fn shot(row: &Row) -> Shot {
 /// The frame that makes a row's flows known, for rows that are about known flows.
 pub(crate) fn introduction(row: &Row) -> Option<Shot> {
     let known_by = match row.path {
-        Path::NotOurs | Path::SynFlood => return None,
+        Path::NotOurs | Path::SynFlood | Path::SourceRange => return None,
         Path::FlowLocal | Path::FlowRemote | Path::Decapsulate => row.path,
         Path::NewFlow => Path::FlowRemote,
         Path::HeldClient => return Some(datagram(row)),
@@ -132,7 +139,11 @@ fn address_offset(is_v6: bool, is_destination: bool) -> usize {
 fn service(number: u32, row: &Row) -> Frontend {
     Frontend {
         kind: frontend_kind::LOAD_BALANCER_IP,
-        flags: if row.has_affinity { frontend_flags::CLIENT_AFFINITY } else { 0 },
+        flags: match (row.path, row.has_affinity) {
+            (Path::SourceRange, _) => frontend_flags::SOURCE_RANGES,
+            (_, true) => frontend_flags::CLIENT_AFFINITY,
+            (_, false) => 0,
+        },
         client_prefix: if row.is_v6 { 128 } else { 32 },
         affinity_timeout_seconds: 10_800,
         affinity: [0, number],

@@ -1,11 +1,11 @@
 //! The datapath's maps, typed, as the agent writes them and the command line reads them.
 
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, lpm_trie::LpmTrie};
 use lb_common::{
     Family, Reason, V4, V6,
     layout::{
         Affinity, Backend, BreakCounts, BreakRate, Config, Flow, Frontend, GHOSTS_PER_SET, Ghost, Name, NameKey,
-        SiblingKey,
+        RejectRate, ServiceCounts, SiblingKey,
     },
 };
 
@@ -31,6 +31,10 @@ pub struct Maps {
     pub breaks: PerCpuArray<MapData, Pod<BreakCounts>>,
     /// What was not told of that, per CPU.
     pub break_rate: PerCpuArray<MapData, Pod<BreakRate>>,
+    /// What Service ports took in, by id, per CPU.
+    pub service_counts: PerCpuArray<MapData, Pod<ServiceCounts>>,
+    /// How many packets may still be answered in place of a Pod, per CPU.
+    pub reject_rate: PerCpuArray<MapData, Pod<RejectRate>>,
     /// The IPv4 maps.
     pub v4: FamilyMaps<V4>,
     /// The IPv6 maps.
@@ -41,6 +45,8 @@ pub struct Maps {
 pub struct FamilyMaps<F: Family> {
     /// Frontends by address, port and protocol.
     pub frontends: HashMap<MapData, Pod<F::FrontendKey>, Pod<Frontend>>,
+    /// Who may begin something at a Service port; behind its id, which counts as part of the prefix.
+    pub source_ranges: LpmTrie<MapData, Pod<F::SourceRange>, u32>,
     /// Ids of this node's backends by address, port and protocol.
     pub locals: HashMap<MapData, Pod<F::FrontendKey>, u32>,
     /// Ids of other nodes by address.
@@ -62,13 +68,26 @@ pub struct FamilyMaps<F: Family> {
 }
 
 /// Names of the maps that there is one of.
-pub const COMMON_NAMES: [&str; 10] =
-    ["CONFIG", "COUNTERS", "SLOTS", "BACKENDS", "NAMES", "SIBLINGS", "GHOSTS", "BREAKS", "BREAK_RATE", BREAK_EVENTS];
+pub const COMMON_NAMES: [&str; 12] = [
+    "CONFIG",
+    "COUNTERS",
+    "SLOTS",
+    "BACKENDS",
+    "NAMES",
+    "SIBLINGS",
+    "GHOSTS",
+    "BREAKS",
+    "BREAK_RATE",
+    BREAK_EVENTS,
+    "SERVICE_COUNTS",
+    "REJECT_RATE",
+];
 /// The ring buffer of breaks, which the agent alone opens: it has one reader.
 pub const BREAK_EVENTS: &str = "BREAK_EVENTS";
 /// Names, without the family's digit, of the maps that there are two of.
-pub const FAMILY_NAMES: [&str; 10] = [
+pub const FAMILY_NAMES: [&str; 11] = [
     "FRONTENDS",
+    "SOURCE_RANGES",
     "LOCALS",
     "PEERS",
     "NEXT_HOPS",
@@ -121,9 +140,23 @@ impl Maps {
             ghosts: typed("GHOSTS", &mut source)?,
             breaks: typed("BREAKS", &mut source)?,
             break_rate: typed("BREAK_RATE", &mut source)?,
+            service_counts: typed("SERVICE_COUNTS", &mut source)?,
+            reject_rate: typed("REJECT_RATE", &mut source)?,
             v4: FamilyMaps::from_source(4, &mut source)?,
             v6: FamilyMaps::from_source(6, &mut source)?,
         })
+    }
+
+    /// What a Service port took in on this node, since its id was given to it; nothing for an id that nobody can have.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn service_counts(&self, service: u32) -> Result<ServiceCounts, Error> {
+        if service >= self.service_counts.len() {
+            return Ok(ServiceCounts::default());
+        }
+        let cpus = self.service_counts.get(&service, 0).map_err(|source| Error::map("SERVICE_COUNTS", source))?;
+        Ok(cpus.iter().fold(ServiceCounts::default(), |sum, counts| sum.and(counts.0)))
     }
 }
 
@@ -132,6 +165,7 @@ impl<F: Family> FamilyMaps<F> {
         let name = |name: &str| format!("{name}{digit}");
         Ok(Self {
             frontends: typed(&name("FRONTENDS"), source)?,
+            source_ranges: typed(&name("SOURCE_RANGES"), source)?,
             locals: typed(&name("LOCALS"), source)?,
             peers: typed(&name("PEERS"), source)?,
             next_hops: typed(&name("NEXT_HOPS"), source)?,

@@ -21,7 +21,7 @@ pub use maps::{FamilyMaps, Maps};
 pub use object::{Loaded, Sizes, load, load_object};
 pub use pins::{DEFAULT_ROOT, Pins, PinsLock};
 pub use pod::Pod;
-pub use read::{frontend_affinity, read};
+pub use read::{frontend_affinity, read, source_ranges};
 pub use slots::Slots;
 pub use tunnel::{configure, fit_mss, keep_next_hop, move_tunnel, set_next_hop};
 pub use uplink::{Attached, Attachment, XdpMode, attach, attached, detach_others};

@@ -43,6 +43,8 @@ pub struct Sizes {
     pub services: u32,
     /// Frontends of both address families together; one that finds no room is not served.
     pub frontends: u32,
+    /// Source ranges of both address families together; a Service port that finds no room keeps those that it had.
+    pub source_ranges: u32,
     /// Nodes; backends on one that finds no room are not used.
     pub nodes: u32,
 }
@@ -56,6 +58,7 @@ impl Default for Sizes {
             backends: 65_536,
             services: 16_384,
             frontends: 65_536,
+            source_ranges: 65_536,
             nodes: 8_192,
         }
     }
@@ -74,6 +77,7 @@ impl Sizes {
             "SLOTS" => self.slots.div_ceil(SLOTS_PER_CHUNK),
             "BACKENDS" => self.backends.min(MAX_BACKEND_ID),
             "FRONTENDS" => self.frontends.saturating_add(TUNNEL_ENDS),
+            "SOURCE_RANGES" => self.source_ranges,
             "LOCALS" => self.backends,
             "PEERS" | "NEXT_HOPS" => self.nodes,
             "NAMES" => self.services.saturating_add(self.backends).saturating_add(self.nodes),
@@ -84,7 +88,7 @@ impl Sizes {
             // Four ghosts in each, for the clients of both families: twice as many as there can be clients.
             "GHOSTS" => self.clients,
             "SIBLINGS" => self.siblings(),
-            "BREAKS" => self.services,
+            "BREAKS" | "SERVICE_COUNTS" => self.services,
             maps::BREAK_EVENTS => BREAK_EVENT_BYTES,
             "COUNTERS" => lb_common::Reason::COUNT as u32,
             _ => 1,

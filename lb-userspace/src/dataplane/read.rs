@@ -1,11 +1,15 @@
 //! What is programmed, read back from the maps: how an agent finds out what the one before it did.
 
-use std::{net::IpAddr, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
+use ipnet::IpNet;
 use lb_common::{
     layout::{
-        Backend, Frontend, FrontendKey4, FrontendKey6, SLOT_BACKEND_MASK, backend_state, frontend_flags, frontend_kind,
-        name_kind,
+        Backend, Frontend, FrontendKey4, FrontendKey6, SLOT_BACKEND_MASK, SOURCE_RANGE_SERVICE_BITS, backend_state,
+        frontend_flags, frontend_kind, name_kind,
     },
     wire,
 };
@@ -38,8 +42,36 @@ pub fn read(maps: &Maps, now_seconds: u64) -> Result<Applied, Error> {
     read_family(maps, &maps.v6, &mut applied, |key: &FrontendKey6| {
         (IpAddr::V6(key.address.into()), key.port, key.protocol)
     })?;
-    applied.check_tables();
+    applied.source_ranges = source_ranges(maps)?;
+    applied.check_tables(|extent| slots(maps, extent));
     Ok(applied)
+}
+
+/// The source ranges of all Service ports, by their ids.
+///
+/// # Errors
+/// When a map cannot be read. What is no range is left out.
+pub fn source_ranges(maps: &Maps) -> Result<BTreeSet<(u32, IpNet)>, Error> {
+    let mut ranges = BTreeSet::new();
+    add_ranges(&maps.v4, &mut ranges, |range| (range.service, IpAddr::V4(range.address.into())))?;
+    add_ranges(&maps.v6, &mut ranges, |range| (range.service, IpAddr::V6(range.address.into())))?;
+    Ok(ranges)
+}
+
+fn add_ranges<F: lb_common::Family>(
+    of: &FamilyMaps<F>,
+    ranges: &mut BTreeSet<(u32, IpNet)>,
+    parts: impl Fn(&F::SourceRange) -> (u32, IpAddr),
+) -> Result<(), Error> {
+    for key in of.source_ranges.keys() {
+        let key = key.map_err(|source| Error::map("SOURCE_RANGES", source))?;
+        let (service, first) = parts(&key.data().0);
+        let bits = key.prefix_len().checked_sub(SOURCE_RANGE_SERVICE_BITS).and_then(|bits| u8::try_from(bits).ok());
+        if let Some(range) = bits.and_then(|bits| IpNet::new(first, bits).ok()) {
+            ranges.insert((u32::from_be(service), range));
+        }
+    }
+    Ok(())
 }
 
 fn read_names(maps: &Maps, applied: &mut Applied) -> Result<(), Error> {
@@ -117,6 +149,12 @@ fn read_nodes(maps: &Maps, applied: &mut Applied) {
     }
 }
 
+/// For each slot of a table a backend's id; none where it reaches past the end.
+fn slots(maps: &Maps, extent: Extent) -> Option<Vec<u32>> {
+    let slots = maps.slots.read(extent.offset, extent.length)?;
+    Some(slots.into_iter().map(|slot| slot & SLOT_BACKEND_MASK).collect())
+}
+
 fn read_family<F: lb_common::Family>(
     maps: &Maps,
     of: &FamilyMaps<F>,
@@ -132,9 +170,8 @@ fn read_family<F: lb_common::Family>(
         applied.frontends.insert(FrontendKey { address, port, protocol }, value);
         if let Some(extent) = value.extent
             && !applied.tables.contains_key(&extent.offset)
-            && let Some(slots) = maps.slots.read(extent.offset, extent.length)
+            && let Some(slots) = slots(maps, extent)
         {
-            let slots: Arc<[u32]> = slots.into_iter().map(|slot| slot & SLOT_BACKEND_MASK).collect();
             let table = AppliedTable::new(value.service, Family::of(address), extent, slots);
             applied.tables.insert(extent.offset, table);
         }
@@ -164,6 +201,8 @@ fn frontend_value(frontend: &Frontend) -> Option<FrontendValue> {
         kind,
         affinity: frontend_affinity(frontend),
         extent: (extent.length != 0).then_some(extent),
+        asks_source: frontend.flags & frontend_flags::SOURCE_RANGES != 0,
+        drops_if_empty: frontend.flags & frontend_flags::DROP_IF_EMPTY != 0,
     })
 }
 

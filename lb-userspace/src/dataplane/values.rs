@@ -43,7 +43,7 @@ pub fn frontend(value: &FrontendValue, service: Option<&ServicePortName>) -> Fro
             FrontendKind::NodePort => frontend_kind::NODE_PORT,
             FrontendKind::ClusterIp => frontend_kind::CLUSTER_IP,
         },
-        flags: affinity.map_or(0, flags),
+        flags: flags(value),
         client_prefix: affinity.map_or(0, |affinity| affinity.client_prefix),
         pad: 0,
         service: value.service,
@@ -55,7 +55,14 @@ pub fn frontend(value: &FrontendValue, service: Option<&ServicePortName>) -> Fro
     }
 }
 
-fn flags(affinity: FrontendAffinity) -> u8 {
+fn flags(value: &FrontendValue) -> u8 {
+    let flag = |is_set, flag| if is_set { flag } else { 0 };
+    value.affinity.map_or(0, affinity_flags)
+        | flag(value.asks_source, frontend_flags::SOURCE_RANGES)
+        | flag(value.drops_if_empty, frontend_flags::DROP_IF_EMPTY)
+}
+
+fn affinity_flags(affinity: FrontendAffinity) -> u8 {
     let stable = if affinity.expiry == AffinityExpiry::Stable { frontend_flags::STABLE_EXPIRY } else { 0 };
     let service = if affinity.key == AffinityKey::Service { frontend_flags::SERVICE_KEY } else { 0 };
     frontend_flags::CLIENT_AFFINITY | stable | service

@@ -2,11 +2,18 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use aya::maps::{MapError, PerCpuValues};
+use aya::maps::{
+    MapData, MapError, PerCpuArray, PerCpuValues,
+    lpm_trie::{Key, LpmTrie},
+};
+use ipnet::IpNet;
 use lb_common::{
     Family, V4, V6,
     family::{Address4, Address6},
-    layout::{Backend, BreakCounts, MAX_BACKEND_ID, NameKey, NextHop4, NextHop6, SiblingKey, THIS_NODE, name_kind},
+    layout::{
+        Backend, BreakCounts, MAX_BACKEND_ID, NameKey, NextHop4, NextHop6, SOURCE_RANGE_SERVICE_BITS, ServiceCounts,
+        SiblingKey, THIS_NODE, name_kind,
+    },
     wire,
 };
 
@@ -29,7 +36,8 @@ pub fn write(maps: &mut Maps, write: &Write, applied: &Applied, tunnel_port: u16
         Write::NameService { id, name } => {
             let name = names::service(&name.namespace, &name.name, &name.port, name.protocol);
             // The one that had the id before may have counted there.
-            reset_breaks(maps, *id)?;
+            reset("BREAKS", &mut maps.breaks, *id, BreakCounts::default())?;
+            reset("SERVICE_COUNTS", &mut maps.service_counts, *id, ServiceCounts::default())?;
             set_name(maps, name_kind::SERVICE, *id, name)
         }
         Write::NameBackend { id, identity, node_name } => {
@@ -53,10 +61,36 @@ pub fn write(maps: &mut Maps, write: &Write, applied: &Applied, tunnel_port: u16
             let key = SiblingKey { service: *service, backend: *backend };
             remove("SIBLINGS", &mut maps.siblings, &Pod(key))
         }
-        Write::Table { extent, slots, .. } => maps.slots.write(extent.offset, slots).ok_or_else(|| Error::OutOfRange {
-            name: "SLOTS",
-            what: format!("a table of {} slots at {}", slots.len(), extent.offset),
-        }),
+        Write::Table { extent, pool, .. } => {
+            maps.slots.write(extent.offset, &pool.slots()).ok_or_else(|| Error::OutOfRange {
+                name: "SLOTS",
+                what: format!("a table of {} slots at {}", extent.length, extent.offset),
+            })
+        }
+        Write::SourceRange { service, range } => match range {
+            IpNet::V4(net) => insert_range(
+                "SOURCE_RANGES4",
+                &mut maps.v4.source_ranges,
+                range_key::<V4>(*service, net.addr(), net.prefix_len()),
+            ),
+            IpNet::V6(net) => insert_range(
+                "SOURCE_RANGES6",
+                &mut maps.v6.source_ranges,
+                range_key::<V6>(*service, net.addr(), net.prefix_len()),
+            ),
+        },
+        Write::RemoveSourceRange { service, range } => match range {
+            IpNet::V4(net) => remove_range(
+                "SOURCE_RANGES4",
+                &mut maps.v4.source_ranges,
+                &range_key::<V4>(*service, net.addr(), net.prefix_len()),
+            ),
+            IpNet::V6(net) => remove_range(
+                "SOURCE_RANGES6",
+                &mut maps.v6.source_ranges,
+                &range_key::<V6>(*service, net.addr(), net.prefix_len()),
+            ),
+        },
         Write::Frontend { address, port, protocol, value } => {
             let frontend = Pod(values::frontend(value, applied.services.get(&value.service)));
             match *address {
@@ -174,19 +208,41 @@ pub(super) fn remove<K: aya::Pod, V: aya::Pod>(
     map: &mut aya::maps::HashMap<aya::maps::MapData, K, V>,
     key: &K,
 ) -> Result<(), Error> {
-    match map.remove(key) {
+    removed(name, map.remove(key))
+}
+
+fn removed(name: &str, result: Result<(), MapError>) -> Result<(), Error> {
+    match result {
         Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         Err(source) => Err(Error::map(name, source)),
     }
 }
 
-fn reset_breaks(maps: &mut Maps, service: u32) -> Result<(), Error> {
-    let map_error = |source| Error::map("BREAKS", source);
+/// The key of a range: the Service port's id is part of the prefix.
+fn range_key<F: Family>(service: u32, first: impl Into<F::Address>, bits: u8) -> Key<Pod<F::SourceRange>> {
+    Key::new(SOURCE_RANGE_SERVICE_BITS + u32::from(bits), Pod(F::source_range(service, first.into())))
+}
+
+fn insert_range<K: aya::Pod>(name: &str, map: &mut LpmTrie<MapData, K, u32>, key: Key<K>) -> Result<(), Error> {
+    map.insert(&key, 1, 0).map_err(|source| Error::map(name, source))
+}
+
+/// What is not there is removed.
+fn remove_range<K: aya::Pod>(name: &str, map: &mut LpmTrie<MapData, K, u32>, key: &Key<K>) -> Result<(), Error> {
+    removed(name, map.remove(key))
+}
+
+/// Makes a value that is counted up be `zero` on every CPU.
+fn reset<T>(name: &str, map: &mut PerCpuArray<MapData, Pod<T>>, index: u32, zero: T) -> Result<(), Error>
+where
+    T: Clone,
+    Pod<T>: aya::Pod,
+{
+    let map_error = |source| Error::map(name, source);
     let cpus = aya::util::nr_cpus().map_err(|(_, source)| map_error(MapError::IoError(source)))?;
-    let zeros = vec![Pod(BreakCounts::default()); cpus];
-    let zeros = PerCpuValues::try_from(zeros).map_err(|source| map_error(MapError::IoError(source)))?;
-    maps.breaks.set(service, zeros, 0).map_err(map_error)
+    let zeros = PerCpuValues::try_from(vec![Pod(zero); cpus]).map_err(|source| map_error(MapError::IoError(source)))?;
+    map.set(index, zeros, 0).map_err(map_error)
 }
 
 /// Where a backend listens, from its record.
@@ -197,7 +253,7 @@ pub(super) fn socket_address(backend: &Backend) -> SocketAddr {
 impl From<&Sizes> for Limits {
     fn from(sizes: &Sizes) -> Self {
         // Flows come and go without a plan.
-        let Sizes { flows: _, clients: _, slots, backends, services, frontends, nodes } = *sizes;
-        Self { slots, backends, services, frontends, siblings: sizes.siblings(), nodes }
+        let Sizes { flows: _, clients: _, slots, backends, services, frontends, source_ranges, nodes } = *sizes;
+        Self { slots, backends, services, frontends, source_ranges, siblings: sizes.siblings(), nodes }
     }
 }

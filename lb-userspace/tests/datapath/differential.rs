@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use lb_common::{
     Family, Reason, Verdict,
     host::{Frame, HEADROOM, Memory, checksums_are_valid},
-    layout::Flow,
+    layout::{Flow, RejectRate},
     reason::{Class, Program},
+    reject::MAX_PER_SECOND,
 };
 use lb_userspace::dataplane::FamilyMaps;
 
@@ -38,6 +39,7 @@ fn host_and_kernel_agree_on_every_frame_and_every_reason_is_reached() {
     for number in 0..FRAMES {
         let leaves = random.below(4) == 0;
         let bytes = if leaves { leaving(&mut random) } else { arriving(&mut random) };
+        set_reject_rate(&mut random, &memory, &mut kernel);
         let mut frame = Frame::new(&bytes, DEVICE);
         let (verdict, outcome, action) = if leaves {
             let verdict = lb_common::restore(&mut frame, &memory);
@@ -53,6 +55,10 @@ fn host_and_kernel_agree_on_every_frame_and_every_reason_is_reached() {
         assert_eq!(kernel.count(verdict.reason), *count, "count of {}, frame {number}", verdict.reason.name());
         check_sense(&bytes, &verdict, leaves, frame.bytes());
     }
+    // With time again to answer.
+    let rate = RejectRate { second: u32::MAX, sent: 0 };
+    *memory.rejects.borrow_mut() = rate;
+    kernel.set_reject_rate(rate);
     no_headroom(&mut memory, &mut kernel, &mut reached);
 
     let total: u64 = Reason::ALL.iter().map(|reason| kernel.count(*reason)).sum();
@@ -68,6 +74,16 @@ fn host_and_kernel_agree_on_every_frame_and_every_reason_is_reached() {
     ledger::check_clients(&memory.v6.affinity, &kernel.maps().v6, memory.now_seconds);
     ledger::check_ghosts(&memory, &kernel);
     ledger::check_breaks(&memory, &mut kernel);
+    ledger::check_counts(&memory, &kernel);
+}
+
+/// Answers are limited by time, and the kernel's time goes on: so both sides are given a second that never ends, now with
+/// answers left in it and now without.
+fn set_reject_rate(random: &mut Random, memory: &Memory, kernel: &mut Kernel) {
+    let sent = if random.below(4) == 0 { MAX_PER_SECOND } else { 0 };
+    let rate = RejectRate { second: u32::MAX, sent };
+    *memory.rejects.borrow_mut() = rate;
+    kernel.set_reject_rate(rate);
 }
 
 /// What holds for every frame, whatever the tables say.
@@ -78,6 +94,7 @@ fn check_sense(before: &[u8], verdict: &Verdict, leaves: bool, after: &[u8]) {
         Class::Pass => assert_eq!(before, after, "{} leaves the frame untouched", verdict.reason.name()),
         Class::Drop => assert_eq!(verdict.action, lb_common::Action::Drop, "{}", verdict.reason.name()),
         Class::Forward => assert_ne!(verdict.action, lb_common::Action::Drop, "{}", verdict.reason.name()),
+        Class::Answer => assert_eq!(verdict.action, lb_common::Action::Transmit, "{}", verdict.reason.name()),
     }
 }
 
@@ -128,7 +145,8 @@ fn rewritten_frames_have_valid_checksums() {
         let arrives = lb_common::handle(&mut frame, &memory);
         let verdict =
             if arrives.reason == Reason::NotAFrontend { lb_common::restore(&mut frame, &memory) } else { arrives };
-        if verdict.reason.class() == Class::Forward && verdict.reason != Reason::Decapsulated {
+        let is_rewritten = matches!(verdict.reason.class(), Class::Forward | Class::Answer);
+        if is_rewritten && verdict.reason != Reason::Decapsulated {
             assert!(checksums_are_valid(frame.bytes()), "{}: {}", verdict.reason.name(), hex(&bytes));
             checked += 1;
         }

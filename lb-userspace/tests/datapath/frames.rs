@@ -81,7 +81,8 @@ fn request(random: &mut Random, family: Addresses) -> FrameSpec {
     let port = if random.one_in(16) { PORT + 1 } else { PORT };
     let holds_clients = vip::AFFINES.iter().any(|affine| destination == (family.vip)(*affine));
     let client = random.below(if holds_clients { usize::from(KNOWN) } else { 8 });
-    let source = ((family.client)(client as u8), source_port(random));
+    let client = if random.one_in(60) { (family.nobody)(random.below(4)) } else { (family.client)(client as u8) };
+    let source = (client, source_port(random));
     let mut spec = if random.one_in(3) {
         FrameSpec::udp(source, (destination, port), &[])
     } else {

@@ -1,12 +1,15 @@
 //! The kernel's half: the real programs, with the tables of a host world in their maps.
 
-use aya::programs::{TestRun, TestRunAttrs, TestRunOptions};
+use aya::{
+    maps::PerCpuValues,
+    programs::{TestRun, TestRunAttrs, TestRunOptions},
+};
 use lb_common::{
     Action, Family, Reason,
     host::Memory,
-    layout::{Affinity, BreakCounts, BreakEvent},
+    layout::{Affinity, BreakCounts, BreakEvent, RejectRate},
 };
-use lb_userspace::dataplane::{FamilyMaps, Loaded, Sizes, load};
+use lb_userspace::dataplane::{FamilyMaps, Loaded, Pod, Sizes, load};
 use zerocopy::FromBytes;
 
 use crate::install::install;
@@ -15,8 +18,16 @@ use crate::install::install;
 const GROWTH: usize = 256;
 
 /// Sizes of maps in which nothing is pushed out.
-pub(crate) const SIZES: Sizes =
-    Sizes { flows: 65_536, clients: 65_536, slots: 65_536, backends: 256, services: 64, frontends: 64, nodes: 16 };
+pub(crate) const SIZES: Sizes = Sizes {
+    flows: 65_536,
+    clients: 65_536,
+    slots: 65_536,
+    backends: 256,
+    services: 64,
+    frontends: 64,
+    source_ranges: 64,
+    nodes: 16,
+};
 
 /// The programs, loaded without pins.
 pub(crate) struct Kernel {
@@ -129,6 +140,12 @@ impl Kernel {
         }
         let lost = self.loaded.maps.break_rate.get(&0, 0).unwrap().iter().map(|rate| rate.0.lost).sum();
         (events, lost)
+    }
+
+    /// Sets how many packets have been answered, on all CPUs.
+    pub(crate) fn set_reject_rate(&mut self, rate: RejectRate) {
+        let rates = PerCpuValues::try_from(vec![Pod(rate); aya::util::nr_cpus().unwrap()]).unwrap();
+        self.loaded.maps.reject_rate.set(0, rates, 0).unwrap();
     }
 
     /// All maps.

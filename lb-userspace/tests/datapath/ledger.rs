@@ -55,6 +55,16 @@ pub(crate) fn check_ghosts(memory: &Memory, kernel: &Kernel) {
     }
 }
 
+/// Both sides counted the same packets, bytes and new flows of each Service port.
+pub(crate) fn check_counts(memory: &Memory, kernel: &Kernel) {
+    let host = memory.counts.borrow();
+    for service in 0..64 {
+        let expected = host.get(&service).copied().unwrap_or_default();
+        assert_eq!(kernel.maps().service_counts(service).unwrap(), expected, "Service port {service}");
+    }
+    assert!(host.len() > 6 && host.values().all(|counts| counts.new_flows > 0 && counts.packets > counts.new_flows));
+}
+
 /// Both sides told the same breaks, in the same order; every reason was among them.
 pub(crate) fn check_breaks(memory: &Memory, kernel: &mut Kernel) {
     let host = memory.breaks.borrow();

@@ -6,7 +6,7 @@ use lb_common::{
     Family, V4, V6,
     host::Memory,
     layout::{
-        Backend, Config, Flow, Frontend, NextHop4, NextHop6, SLOTS_PER_CHUNK, SiblingKey, THIS_NODE, Way,
+        Backend, Config, Flow, Frontend, INSIDE, NextHop4, NextHop6, SLOTS_PER_CHUNK, SiblingKey, THIS_NODE, Way,
         backend_state, frontend_flags, frontend_kind,
     },
     wire::Protocol,
@@ -64,8 +64,12 @@ pub(crate) mod vip {
     pub(crate) const BROKEN: u8 = 4;
     pub(crate) const UNREACHABLE: u8 = 5;
     pub(crate) const NARROW: u8 = 6;
-    pub(crate) const ALL: [u8; 10] =
-        [MIXED, AFFINE, EMPTY, BROKEN, UNREACHABLE, NARROW, PREFIXED, STABLE, SHARED[0], SHARED[1]];
+    /// Without a Pod here, where one is asked for.
+    pub(crate) const SILENT: u8 = 11;
+    /// For some sources alone.
+    pub(crate) const RANGED: u8 = 12;
+    pub(crate) const ALL: [u8; 12] =
+        [MIXED, AFFINE, EMPTY, BROKEN, UNREACHABLE, NARROW, PREFIXED, STABLE, SHARED[0], SHARED[1], SILENT, RANGED];
     /// Those that hold their clients.
     pub(crate) const AFFINES: [u8; 5] = [AFFINE, PREFIXED, STABLE, SHARED[0], SHARED[1]];
 }
@@ -75,6 +79,8 @@ pub(crate) mod vip {
 pub(crate) struct Addresses {
     pub(crate) vip: fn(u8) -> IpAddr,
     pub(crate) client: fn(u8) -> IpAddr,
+    /// Addresses that are not one host's.
+    pub(crate) nobody: fn(usize) -> IpAddr,
     pub(crate) pod: fn(u32) -> IpAddr,
     pub(crate) node: fn(u32) -> IpAddr,
 }
@@ -82,6 +88,9 @@ pub(crate) struct Addresses {
 pub(crate) const V4_ADDRESSES: Addresses = Addresses {
     vip: |n| IpAddr::V4(Ipv4Addr::new(203, 0, 113, n)),
     client: |n| IpAddr::V4(Ipv4Addr::new(192, 0, 2, n)),
+    nobody: |n| {
+        IpAddr::V4([Ipv4Addr::UNSPECIFIED, Ipv4Addr::LOCALHOST, Ipv4Addr::BROADCAST, Ipv4Addr::new(224, 0, 0, 1)][n])
+    },
     pod: |n| IpAddr::V4(Ipv4Addr::new(10, 244, 1, n as u8)),
     node: |n| IpAddr::V4(Ipv4Addr::new(172, 18, 0, 10 + n as u8)),
 };
@@ -89,12 +98,20 @@ pub(crate) const V4_ADDRESSES: Addresses = Addresses {
 pub(crate) const V6_ADDRESSES: Addresses = Addresses {
     vip: |n| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, n.into())),
     client: |n| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 1, 2, 3, n.into())),
+    nobody: |n| {
+        let multicast = [0xff02, 0xff05].map(|first| Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 1));
+        IpAddr::V6([Ipv6Addr::UNSPECIFIED, Ipv6Addr::LOCALHOST, multicast[0], multicast[1]][n])
+    },
     pod: |n| IpAddr::V6(Ipv6Addr::new(0xfd00, 0x244, 1, 0, 0, 0, 0, n as u16)),
     node: |n| IpAddr::V6(Ipv6Addr::new(0xfd00, 0x18, 0, 0, 0, 0, 0, 10 + n as u16)),
 };
 
 /// Slots of each table.
 const TABLE: u32 = 61;
+/// Tables of each family that are not of Service ports with affinity.
+const TABLES: u32 = 7;
+/// Id of the Service port that is for some sources alone.
+const RANGED: u32 = 7;
 /// Sets of ghosts: so many that nobody's is pushed out.
 const GHOST_SETS: u32 = 16_384;
 /// The timeout of clients, in seconds: longer than the test takes.
@@ -215,20 +232,23 @@ fn backends(memory: &mut Memory, is_v6: bool) {
 
 fn frontends(memory: &mut Memory, is_v6: bool) {
     let mixed: &[u32] = &[backend::LOCAL, backend::REMOTE, backend::REDIRECTED];
-    let tables: [(u8, &[u32]); 5] = [
-        (vip::MIXED, mixed),
-        (vip::EMPTY, &[]),
-        (vip::BROKEN, &[backend::GONE]),
-        (vip::UNREACHABLE, &[backend::UNREACHABLE]),
-        (vip::NARROW, &[backend::NARROW]),
+    let tables: [(u8, &[u32], u8); 7] = [
+        (vip::MIXED, mixed, 0),
+        (vip::EMPTY, &[], 0),
+        (vip::BROKEN, &[backend::GONE], 0),
+        (vip::UNREACHABLE, &[backend::UNREACHABLE], 0),
+        (vip::NARROW, &[backend::NARROW], 0),
+        (vip::SILENT, &[], frontend_flags::DROP_IF_EMPTY),
+        (vip::RANGED, mixed, frontend_flags::SOURCE_RANGES),
     ];
-    for (index, (vip, pool)) in tables.into_iter().enumerate() {
-        let offset = TABLE * (index as u32 + if is_v6 { 6 } else { 0 });
+    for (index, (vip, pool, flags)) in tables.into_iter().enumerate() {
+        let offset = TABLE * (index as u32 + if is_v6 { TABLES } else { 0 });
         for slot in 0..if pool.is_empty() { 0 } else { TABLE } {
             memory.slots[(offset + slot) as usize] = id(is_v6, pool[slot as usize % pool.len()]);
         }
         let frontend = Frontend {
             kind: frontend_kind::LOAD_BALANCER_IP,
+            flags,
             service: index as u32 + 1,
             service_hash: 0x5eed_0000 + index as u32,
             table_offset: offset,
@@ -239,8 +259,20 @@ fn frontends(memory: &mut Memory, is_v6: bool) {
             insert_frontend(memory, (addresses(is_v6).vip)(vip), PORT, protocol, frontend);
         }
     }
+    ranges(memory, is_v6);
     let tunnel = Frontend { kind: frontend_kind::TUNNEL, ..Frontend::default() };
     insert_frontend(memory, (addresses(is_v6).node)(THIS_NODE), TUNNEL_PORT, Protocol::UDP, tunnel);
+}
+
+/// Half of the clients, one more, and of another Service port all of them; and one that is inside the cluster.
+fn ranges(memory: &mut Memory, is_v6: bool) {
+    let bits = if is_v6 { 128 } else { 32 };
+    for (service, of, bits) in [(RANGED, 0, bits - 2), (RANGED, 6, bits), (RANGED + 1, 0, 0), (INSIDE, 7, bits)] {
+        match (addresses(is_v6).client)(of) {
+            IpAddr::V4(first) => memory.v4.source_ranges.push((service, first.into(), bits)),
+            IpAddr::V6(first) => memory.v6.source_ranges.push((service, first.into(), bits)),
+        }
+    }
 }
 
 /// Service ports that hold their clients, each with backends of its own in every state.
@@ -278,7 +310,7 @@ fn affine_ports(memory: &mut Memory, is_v6: bool) {
                 memory.siblings.insert(key, id);
             }
         }
-        let offset = TABLE * (12 + index as u32 + if is_v6 { 5 } else { 0 });
+        let offset = TABLE * (2 * TABLES + index as u32 + if is_v6 { 5 } else { 0 });
         for slot in 0..TABLE {
             memory.slots[(offset + slot) as usize] = pool[slot as usize % pool.len()];
         }
