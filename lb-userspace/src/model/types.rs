@@ -1,9 +1,11 @@
 //! The model's vocabulary: Service ports, frontends, backends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::iter::Sum;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -67,14 +69,18 @@ impl fmt::Display for NodePortAddresses {
 /// What should be programmed on one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
-    /// The Service ports with all that belongs to them.
-    pub services: BTreeMap<ServicePortName, ServicePort>,
+    /// The Service ports with all that belongs to them. With a [`Memo`](super::Memo), one that is as before is the very
+    /// same.
+    pub services: BTreeMap<ServicePortName, Arc<ServicePort>>,
     /// All nodes, this one included if its object is known.
     pub nodes: BTreeMap<String, NodeAddresses>,
     /// This node's name.
     pub node: String,
     /// Whether what is not here is really gone.
     pub complete: bool,
+    /// Where nobody is outside: addresses of nodes, networks of their Pods (`spec.podCIDRs`). What begins there is left to
+    /// kube-proxy.
+    pub inside: BTreeSet<IpNet>,
     /// Health-check node ports to serve, sorted, each Service once.
     pub health_checks: Vec<HealthCheck>,
     /// Service ports that keep their traffic on the node and have nobody here.
@@ -103,6 +109,15 @@ pub struct WithoutLocalEndpoints {
     pub internal: usize,
     /// By `externalTrafficPolicy`.
     pub external: usize,
+}
+
+impl Sum for WithoutLocalEndpoints {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, own| Self {
+            internal: sum.internal + own.internal,
+            external: sum.external + own.external,
+        })
+    }
 }
 
 /// Whether load balancers may send new connections to this node (KEP-3836).

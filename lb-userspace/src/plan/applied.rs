@@ -1,8 +1,9 @@
 //! What is programmed, in ids; and what a write makes of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use super::types::{BackendRecord, Extent, FrontendKey, FrontendValue, RecordState, Write};
 use super::{GRACE_SECONDS, TABLE_GRACE_SECONDS};
@@ -30,6 +31,8 @@ pub struct Applied {
     pub local_backends: BTreeMap<(SocketAddr, Protocol), u32>,
     /// For a Service port and another port's backend, its own backend on the same Pod.
     pub siblings: BTreeMap<(u32, u32), u32>,
+    /// Who may begin something, by Service port.
+    pub source_ranges: BTreeSet<(u32, IpNet)>,
     /// Service ids that were forgotten, with the time; not to be used for [`GRACE_SECONDS`].
     pub cooling_services: BTreeMap<u32, u64>,
     /// Node ids that were removed, with the time; not to be used for [`GRACE_SECONDS`].
@@ -65,30 +68,28 @@ pub struct AppliedTable {
     pub family: Family,
     /// Where it is.
     pub extent: Extent,
-    /// For each slot a backend's id.
-    pub slots: Arc<[u32]>,
     /// The different ids in the slots, sorted. A table is a function of its members, so comparing
-    /// these is comparing tables.
+    /// these is comparing tables, and the slots themselves need not be kept.
     pub members: Vec<u32>,
     /// Whether the slots are what that function gives; false has the table written anew.
     pub intact: bool,
 }
 
 impl AppliedTable {
-    /// A table with these slots, taken to be intact.
+    /// A table with these ids in its slots, taken to be intact.
     #[must_use]
-    pub fn new(service: u32, family: Family, extent: Extent, slots: Arc<[u32]>) -> Self {
-        let mut members = slots.to_vec();
-        members.sort_unstable();
-        members.dedup();
-        Self { service, family, extent, slots, members, intact: true }
+    pub fn new(service: u32, family: Family, extent: Extent, mut ids: Vec<u32>) -> Self {
+        ids.sort_unstable();
+        ids.dedup();
+        ids.shrink_to_fit();
+        Self { service, family, extent, members: ids, intact: true }
     }
 }
 
 impl Applied {
     /// Looks at every table and marks those that are not what their members give: written by
-    /// another version, or damaged. To be called once after reading back.
-    pub fn check_tables(&mut self) {
+    /// another version, or damaged. To be called once after reading back, with what gives the slots of a table.
+    pub fn check_tables(&mut self, slots: impl Fn(Extent) -> Option<Vec<u32>>) {
         for table in self.tables.values_mut() {
             let mut members: Vec<(&str, u32)> = Vec::with_capacity(table.members.len());
             for id in &table.members {
@@ -100,11 +101,12 @@ impl Applied {
             members.sort_unstable();
             let identities: Vec<&str> = members.iter().map(|(identity, _)| *identity).collect();
             let owners = maglev::table(&identities);
+            let slots = slots(table.extent).unwrap_or_default();
             table.intact = members.len() == table.members.len()
-                && owners.len() == table.slots.len()
+                && owners.len() == slots.len()
                 && owners
                     .iter()
-                    .zip(table.slots.iter())
+                    .zip(&slots)
                     .all(|(owner, id)| members.get(*owner as usize).is_some_and(|(_, member)| member == id));
         }
     }
@@ -137,13 +139,19 @@ impl Applied {
             Write::RemoveSibling { service, backend } => {
                 self.siblings.remove(&(*service, *backend));
             }
-            Write::Table { service, family, extent, slots } => {
-                let table = AppliedTable::new(*service, *family, *extent, Arc::clone(slots));
+            Write::Table { service, family, extent, pool } => {
+                let table = AppliedTable::new(*service, *family, *extent, pool.ids());
                 self.tables.insert(extent.offset, table);
             }
             Write::Frontend { address, port, protocol, value } => {
                 let key = FrontendKey { address: *address, port: *port, protocol: *protocol };
                 self.frontends.insert(key, *value);
+            }
+            Write::SourceRange { service, range } => {
+                self.source_ranges.insert((*service, *range));
+            }
+            Write::RemoveSourceRange { service, range } => {
+                self.source_ranges.remove(&(*service, *range));
             }
             Write::RemoveFrontend { address, port, protocol } => {
                 let key = FrontendKey { address: *address, port: *port, protocol: *protocol };

@@ -2,14 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use lb_common::layout::INSIDE;
+
 use super::applied::{Applied, AppliedTable};
 use super::extents::FreeList;
+use super::full::Full;
 use super::ids::Ids;
 use super::pools::{self, Choice};
-use super::types::{FrontendAffinity, FrontendKey, FrontendValue, Limits, Plan, Write};
+use super::ranges::Ranges;
+use super::settled::{Scope, Settled};
+use super::types::{FrontendKey, FrontendValue, Limits, Plan, Write};
 use super::wanted::Wanted;
-use super::{GRACE_SECONDS, TABLE_GRACE_SECONDS, locals, removals, siblings};
-use crate::model::{Affinity, Desired, Family, Frontend, NodeAddresses, ServicePort, ServicePortName};
+use super::{GRACE_SECONDS, TABLE_GRACE_SECONDS, frontends, locals, removals, siblings};
+use crate::model::{Desired, Family, Frontend, NodeAddresses, ServicePort, ServicePortName};
 use crate::source::Problem;
 
 /// What to write, in which order, so that what is applied becomes what is desired.
@@ -18,27 +23,23 @@ use crate::source::Problem;
 /// to raise; all others go on. If `desired` is not complete, nothing is taken away.
 #[must_use]
 pub fn plan(applied: &Applied, desired: &Desired, now_seconds: u64, limits: &Limits) -> Plan {
-    let mut planner = Planner::new(applied, desired, now_seconds, limits);
-    planner.plan_nodes();
-    // Those that are programmed come first: where it is tight, they do not lose to new ones.
-    for known in [true, false] {
-        for (name, port) in &desired.services {
-            if planner.service_ids.contains_key(name) == known && planner.done.insert(name) {
-                planner.plan_service(name, port);
-            }
-        }
-    }
-    planner.finish()
+    Planner::new(applied, desired, now_seconds, limits, Scope::All).plan()
 }
 
-/// What is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Full {
-    Slots,
-    Backends,
-    Services,
-    Frontends,
-    Nodes,
+/// The same as [`plan`], faster: looks at what has changed since `settled`, from which `applied` is. Without it, or where a
+/// limit is met, at everything.
+#[must_use]
+pub fn plan_after(
+    settled: Option<&Settled>,
+    applied: &Applied,
+    desired: &Desired,
+    now_seconds: u64,
+    limits: &Limits,
+) -> Plan {
+    let scope = settled.map_or(Scope::All, |settled| settled.scope(applied, desired));
+    let was_all = scope.is_all();
+    let planned = Planner::new(applied, desired, now_seconds, limits, scope).plan();
+    if was_all || planned.problems.is_empty() { planned } else { plan(applied, desired, now_seconds, limits) }
 }
 
 /// A Service port and the ids of its backends.
@@ -67,6 +68,7 @@ pub(super) struct Planner<'a> {
     pointed_at: BTreeSet<u32>,
     frontends_of: HashMap<u32, Vec<FrontendKey>>,
     frontend_count: usize,
+    ranges: Ranges<'a>,
     /// Frontends that somebody desires, where nothing may be taken away: the others stay.
     claimed: BTreeSet<FrontendKey>,
     done: BTreeSet<&'a ServicePortName>,
@@ -81,10 +83,11 @@ pub(super) struct Planner<'a> {
     frontends: Vec<Write>,
     pub(super) problems: BTreeSet<Problem>,
     pub(super) full: BTreeSet<Full>,
+    pub(super) scope: Scope<'a>,
 }
 
 impl<'a> Planner<'a> {
-    fn new(applied: &'a Applied, desired: &'a Desired, now_seconds: u64, limits: &'a Limits) -> Self {
+    fn new(applied: &'a Applied, desired: &'a Desired, now_seconds: u64, limits: &'a Limits, scope: Scope<'a>) -> Self {
         let cooling = |since: u64, grace: u64| since.saturating_add(grace) > now_seconds;
         let cooling_ids = |ids: &'a BTreeMap<u32, u64>| {
             ids.iter().filter(move |(_, since)| cooling(**since, GRACE_SECONDS)).map(|(id, _)| *id)
@@ -97,15 +100,16 @@ impl<'a> Planner<'a> {
                 .map(|(extent, _)| *extent),
         );
         let mut tables_of: HashMap<_, Vec<u32>> = HashMap::new();
-        for (offset, table) in &applied.tables {
+        for (offset, table) in applied.tables.iter().filter(|(_, table)| scope.has(table.service)) {
             tables_of.entry((table.service, table.family)).or_default().push(*offset);
         }
         let mut frontends_of: HashMap<_, Vec<FrontendKey>> = HashMap::new();
         let mut pointed_at = BTreeSet::new();
-        for (key, value) in &applied.frontends {
+        for (key, value) in applied.frontends.iter().filter(|(_, value)| scope.has(value.service)) {
             frontends_of.entry(value.service).or_default().push(*key);
             pointed_at.extend(value.extent.map(|extent| extent.offset));
         }
+        let services = applied.services.iter().filter(|(id, _)| scope.has(**id));
         let busy_services = applied.services.keys().copied();
         let busy_nodes = applied.nodes.keys().copied();
         Self {
@@ -113,8 +117,8 @@ impl<'a> Planner<'a> {
             desired,
             now_seconds,
             limits,
-            wanted: Wanted::new(applied, limits.backends, now_seconds),
-            service_ids: applied.services.iter().map(|(id, name)| (name, *id)).collect(),
+            wanted: Wanted::new(applied, &scope, limits.backends, now_seconds),
+            service_ids: services.map(|(id, name)| (name, *id)).collect(),
             free_services: Ids::new(1, limits.services, busy_services.chain(cooling_ids(&applied.cooling_services))),
             node_ids: BTreeMap::new(),
             free_nodes: Ids::new(1, limits.nodes, busy_nodes.chain(cooling_ids(&applied.cooling_nodes))),
@@ -123,7 +127,8 @@ impl<'a> Planner<'a> {
             pointed_at,
             frontends_of,
             frontend_count: applied.frontends.len(),
-            claimed: if desired.complete { BTreeSet::new() } else { claimed(desired) },
+            ranges: Ranges::new(applied, limits.source_ranges),
+            claimed: if desired.complete { BTreeSet::new() } else { frontends::claimed(desired) },
             done: BTreeSet::new(),
             kept_frontends: BTreeSet::new(),
             kept_tables: BTreeSet::new(),
@@ -134,7 +139,38 @@ impl<'a> Planner<'a> {
             frontends: Vec::new(),
             problems: BTreeSet::new(),
             full: BTreeSet::new(),
+            scope,
         }
+    }
+
+    /// Says which networks are inside. They come before Service ports' ranges: without them connections break, for which
+    /// kube-proxy is there.
+    fn plan_inside(&mut self) {
+        if !self.desired.complete {
+            self.ranges.keep(INSIDE);
+        }
+        if !self.ranges.want_inside(&self.desired.inside) {
+            self.problems.insert(Problem::error(
+                "no room for the networks of nodes and Pods; those of new nodes are taken for outside; raise --max-source-ranges",
+            ));
+        }
+    }
+
+    fn plan(mut self) -> Plan {
+        self.plan_nodes();
+        self.plan_inside();
+        let desired = self.desired;
+        let ports = desired.services.iter().filter(|(name, _)| self.scope.has_port(name));
+        let ports: Vec<(&ServicePortName, &ServicePort)> = ports.map(|(name, port)| (name, &**port)).collect();
+        // Those that are programmed come first: where it is tight, they do not lose to new ones.
+        for known in [true, false] {
+            for (name, port) in &ports {
+                if self.service_ids.contains_key(name) == known && self.done.insert(name) {
+                    self.plan_service(name, port);
+                }
+            }
+        }
+        self.finish()
     }
 
     /// Gives every node its id: this one 0, the others theirs or a new one.
@@ -173,7 +209,7 @@ impl<'a> Planner<'a> {
         let id = self.service_ids.get(name).copied();
         if let Err(full) = self.try_service(name, port, id) {
             self.full.insert(full);
-            self.problems.insert(self.full_problem(name, full));
+            self.problems.insert(full.problem(name, self.limits));
             if let Some(id) = id {
                 self.keep_service(id);
             }
@@ -205,6 +241,9 @@ impl<'a> Planner<'a> {
         if self.frontend_count + new > self.limits.frontends as usize {
             return Err(Full::Frontends);
         }
+        if !self.ranges.fit(port, known_id) {
+            return Err(Full::SourceRanges);
+        }
         let choices = self.choose_tables(port, &ids, known_id, &frontends).ok_or(Full::Slots)?;
 
         let service = match known_id {
@@ -217,6 +256,7 @@ impl<'a> Planner<'a> {
         };
         self.frontend_count += new;
         self.kept_services.insert(service);
+        self.ranges.want(port, service);
         let wants = port.backends.iter().zip(ids).zip(nodes);
         let ids: Option<Vec<u32>> =
             wants.map(|((backend, id), node)| self.wanted.want(service, backend, id, node)).collect();
@@ -233,7 +273,8 @@ impl<'a> Planner<'a> {
         }
         for (key, frontend) in frontends {
             let choice = choices.iter().find(|(family, _)| *family == Family::of(key.address));
-            self.write_frontend(key, value(service, &frontend, port, choice.map(|(_, choice)| *choice)));
+            let value = frontends::value(service, &frontend, port, choice.map(|(_, choice)| *choice));
+            self.write_frontend(key, value);
         }
         Ok(())
     }
@@ -328,25 +369,13 @@ impl<'a> Planner<'a> {
     /// Keeps all that a Service port has, as it is.
     pub(super) fn keep_service(&mut self, id: u32) {
         self.kept_services.insert(id);
+        self.ranges.keep(id);
         for family in Family::ALL {
             for table in self.existing(id, family) {
                 self.keep_table(table.extent.offset);
             }
         }
         self.kept_frontends.extend(self.frontends_of.get(&id).into_iter().flatten());
-    }
-
-    fn full_problem(&self, name: &ServicePortName, full: Full) -> Problem {
-        let Limits { slots, backends, services, frontends, siblings: _, nodes } = *self.limits;
-        let (what, limit, flag) = match full {
-            Full::Slots => ("no room for its lookup table among the slots", slots, "--max-slots"),
-            Full::Backends => ("no ids left for its backends", backends, "--max-backends"),
-            Full::Services => ("no id left for it", services, "--max-services"),
-            Full::Frontends => ("no room for its frontends", frontends, "--max-frontends"),
-            Full::Nodes => ("no id left for the nodes of its backends", nodes, "--max-nodes"),
-        };
-        Problem::error(format!("{name}: {what} ({limit}); it keeps what it had; raise {flag}"))
-            .about(format!("Service {}/{}", name.namespace, name.name))
     }
 
     fn finish(mut self) -> Plan {
@@ -360,6 +389,9 @@ impl<'a> Planner<'a> {
             for (key, value) in &self.applied.frontends {
                 if self.kept_frontends.insert(*key) {
                     self.kept_services.insert(value.service);
+                    if value.asks_source {
+                        self.ranges.keep(value.service);
+                    }
                     if let Some(extent) = value.extent {
                         self.keep_table(extent.offset);
                     }
@@ -370,7 +402,8 @@ impl<'a> Planner<'a> {
         let (backend_names, backends) = self.wanted.writes(own_node_renamed);
         let locals = locals::plan(&self);
         let siblings = siblings::plan(&mut self);
-        let removals = removals::all(&self, locals.moved, siblings.removals);
+        let is_tight = siblings.is_tight;
+        let removals = removals::all(&self, self.ranges.removals(&self.scope), locals.moved, siblings.removals);
         let again_at = removals::again_at(&self, &removals).into_iter().chain(siblings.again_at).min();
 
         let mut writes = self.names;
@@ -381,35 +414,12 @@ impl<'a> Planner<'a> {
             locals.writes,
             siblings.writes,
             self.tables,
+            self.ranges.writes,
             self.frontends,
             removals,
         ] {
             writes.extend(stage);
         }
-        Plan { writes, problems: self.problems.into_iter().collect(), again_at }
+        Plan { writes, problems: self.problems.into_iter().collect(), again_at, is_tight }
     }
-}
-
-fn claimed(desired: &Desired) -> BTreeSet<FrontendKey> {
-    let keys = desired.services.iter().flat_map(|(name, port)| {
-        port.frontends.iter().map(|frontend| FrontendKey {
-            address: frontend.address,
-            port: frontend.port,
-            protocol: name.protocol,
-        })
-    });
-    keys.collect()
-}
-
-fn value(service: u32, frontend: &Frontend, port: &ServicePort, choice: Option<Choice>) -> FrontendValue {
-    let affinity = match port.affinity {
-        Affinity::None => None,
-        Affinity::ClientIp(affinity) => Some(FrontendAffinity {
-            timeout_seconds: affinity.timeout_seconds,
-            client_prefix: affinity.prefix(Family::of(frontend.address)),
-            key: affinity.key,
-            expiry: affinity.expiry,
-        }),
-    };
-    FrontendValue { service, kind: frontend.kind, affinity, extent: choice.and_then(Choice::extent) }
 }

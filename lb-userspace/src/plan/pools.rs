@@ -1,10 +1,8 @@
 //! One Service port's table: is the one that is there the right one, and what would be in it.
 
-use std::sync::Arc;
-
 use super::applied::{Applied, AppliedTable};
 use super::extents::FreeList;
-use super::types::{Extent, Write};
+use super::types::{Extent, TablePool, Write};
 use crate::model::{Family, ServicePort, maglev};
 
 /// What becomes of the table of a Service port and family.
@@ -61,13 +59,8 @@ pub(super) fn choose(
 pub(super) fn table(service: u32, port: &ServicePort, ids: &[u32], family: Family, extent: Extent) -> Write {
     // The pool is in the order of identities and has each once, as the table's owners are.
     let pool = port.pools.of(family).iter();
-    let (identities, ids): (Vec<&str>, Vec<u32>) =
-        pool.filter_map(|index| Some((port.backends.get(*index)?.identity.as_str(), *ids.get(*index)?))).unzip();
-    let slots: Arc<[u32]> = maglev::table(&identities)
-        .into_iter()
-        .map(|owner| ids.get(owner as usize).copied().unwrap_or_default())
-        .collect();
-    Write::Table { service, family, extent, slots }
+    let backends = pool.filter_map(|index| Some((port.backends.get(*index)?.identity.clone(), *ids.get(*index)?)));
+    Write::Table { service, family, extent, pool: TablePool::new(backends.collect()) }
 }
 
 /// The tables of one Service port and family; one that frontends point at comes first.

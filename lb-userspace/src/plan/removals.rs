@@ -2,22 +2,33 @@
 
 use std::collections::BTreeSet;
 
-use super::planner::{Full, Planner};
-use super::types::{FrontendKey, RecordState, Write};
+use super::full::Full;
+use super::planner::Planner;
+use super::types::{FrontendKey, Write};
 use super::{GRACE_SECONDS, TABLE_GRACE_SECONDS};
 
 /// All removals, in their order.
-pub(super) fn all(planner: &Planner<'_>, moved_locals: Vec<Write>, siblings: Vec<Write>) -> Vec<Write> {
+pub(super) fn all(
+    planner: &Planner<'_>,
+    ranges: Vec<Write>,
+    moved_locals: Vec<Write>,
+    siblings: Vec<Write>,
+) -> Vec<Write> {
     let applied = planner.applied;
     let complete = planner.desired.complete;
     let mut removals = Vec::new();
     if complete {
-        let gone = applied.frontends.keys().filter(|key| !planner.kept_frontends.contains(*key));
-        removals.extend(gone.map(|key| {
+        let gone = applied
+            .frontends
+            .iter()
+            .filter(|(key, value)| planner.scope.has(value.service) && !planner.kept_frontends.contains(*key));
+        removals.extend(gone.map(|(key, _)| {
             let FrontendKey { address, port, protocol } = *key;
             Write::RemoveFrontend { address, port, protocol }
         }));
     }
+    // Also while the source is incomplete: those that go are of Service ports that it knows.
+    removals.extend(ranges);
     removals.extend(moved_locals);
     removals.extend(siblings);
     // A table that was replaced goes in any case: what it said is in the new one.
@@ -25,32 +36,26 @@ pub(super) fn all(planner: &Planner<'_>, moved_locals: Vec<Write>, siblings: Vec
         applied
             .tables
             .values()
-            .filter(|table| !planner.kept_tables.contains(&table.extent.offset))
+            .filter(|table| planner.scope.has(table.service) && !planner.kept_tables.contains(&table.extent.offset))
             .map(|table| Write::ForgetTable { service: table.service, family: table.family, extent: table.extent }),
     );
     if complete {
         removals.extend(retired(planner).map(|id| Write::RetireBackend { id }));
         removals.extend(removed_nodes(planner).map(|id| Write::RemoveNode { id }));
-        let gone = applied.services.keys().filter(|id| !planner.kept_services.contains(*id));
+        let gone = applied.services.keys().filter(|id| planner.scope.has(**id) && !planner.kept_services.contains(*id));
         removals.extend(gone.map(|id| Write::ForgetService { id: *id }));
     }
     removals
 }
 
 fn retired(planner: &Planner<'_>) -> impl Iterator<Item = u32> {
-    let alive = planner.applied.backends.iter().filter(|(_, b)| b.record.state != RecordState::Gone);
-    alive.map(|(id, _)| *id).filter(|id| !planner.wanted.is_needed(*id))
+    planner.wanted.alive().map(|(id, _)| id).filter(|id| !planner.wanted.is_needed(*id))
 }
 
 fn removed_nodes(planner: &Planner<'_>) -> impl Iterator<Item = u32> {
     // Backends that are kept as they are keep their nodes.
-    let used: BTreeSet<u32> = planner
-        .applied
-        .backends
-        .iter()
-        .filter(|(id, _)| planner.wanted.is_needed(**id) && !planner.wanted.is_wanted(**id))
-        .map(|(_, backend)| backend.record.node)
-        .collect();
+    let kept = planner.wanted.alive().filter(|(id, _)| planner.wanted.is_needed(*id) && !planner.wanted.is_wanted(*id));
+    let used: BTreeSet<u32> = kept.map(|(_, record)| record.node).collect();
     let desired = planner.desired;
     planner
         .applied
@@ -92,6 +97,10 @@ pub(super) fn again_at(planner: &Planner<'_>, removals: &[Write]) -> Option<u64>
                 let goes = |write: &Write| matches!(write, Write::RemoveNode { .. });
                 times.extend(removals.iter().any(goes).then_some(now + GRACE_SECONDS));
                 times.extend(applied.cooling_nodes.values().map(|at| at + GRACE_SECONDS));
+            }
+            Full::SourceRanges => {
+                let goes = |write: &Write| matches!(write, Write::RemoveSourceRange { .. });
+                times.extend(removals.iter().any(goes).then_some(now + 1));
             }
             Full::Frontends => {
                 let goes = |write: &Write| matches!(write, Write::RemoveFrontend { .. });

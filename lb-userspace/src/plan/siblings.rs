@@ -16,6 +16,8 @@ pub(super) struct Siblings {
     pub(super) removals: Vec<Write>,
     /// When those can be written for which there is no room before the removals.
     pub(super) again_at: Option<u64>,
+    /// Whether there are any that have to wait.
+    pub(super) is_tight: bool,
 }
 
 /// Pairs to have: a Service port and another one's backend, to its own backend.
@@ -23,10 +25,11 @@ type Pairs = BTreeMap<(u32, u32), u32>;
 
 /// Looks at all of them. A Service whose pairs find no room has its ports hold their clients each for itself.
 pub(super) fn plan(planner: &mut Planner<'_>) -> Siblings {
+    let others = planner.applied.siblings.keys().filter(|(service, _)| !planner.scope.has(*service)).count();
     let mut target = Pairs::new();
     for (name, ports) in sharing(&planner.members) {
         let pairs = pairs(&ports);
-        if target.len() + pairs.len() > planner.limits.siblings as usize {
+        if others + target.len() + pairs.len() > planner.limits.siblings as usize {
             let (namespace, name) = name;
             let message = format!(
                 "no room for the Pods that its ports share ({}); a client may get another Pod at each port; raise --max-backends",
@@ -38,7 +41,8 @@ pub(super) fn plan(planner: &mut Planner<'_>) -> Siblings {
         target.extend(pairs);
     }
     let applied = &planner.applied.siblings;
-    let removals = applied.keys().filter(|key| !target.contains_key(key) && planner.desired.complete);
+    let removals =
+        applied.keys().filter(|key| planner.scope.has(key.0) && !target.contains_key(key) && planner.desired.complete);
     let removals: Vec<Write> =
         removals.map(|(service, backend)| Write::RemoveSibling { service: *service, backend: *backend }).collect();
     let (known, mut new): (Vec<_>, Vec<_>) = target
@@ -52,7 +56,7 @@ pub(super) fn plan(planner: &mut Planner<'_>) -> Siblings {
     let writes =
         known.into_iter().chain(new).map(|((service, backend), id)| Write::Sibling { service, backend, id }).collect();
     let again_at = (is_tight && !removals.is_empty()).then_some(planner.now_seconds + 1);
-    Siblings { writes, removals, again_at }
+    Siblings { writes, removals, again_at, is_tight }
 }
 
 /// The Services of which several ports share their clients, by namespace and name.

@@ -1,12 +1,12 @@
 //! What the planner reads and writes: ids, records, extents, limits.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::model::{
-    AffinityExpiry, AffinityKey, BackendState, Family, FrontendKind, NodeAddresses, Protocol, ServicePortName,
+    AffinityExpiry, AffinityKey, BackendState, Family, FrontendKind, NodeAddresses, Protocol, ServicePortName, maglev,
 };
 use crate::source::Problem;
 
@@ -21,6 +21,8 @@ pub struct Limits {
     pub services: u32,
     /// Frontends of both families together (`--max-frontends`).
     pub frontends: u32,
+    /// Source ranges of both families together (`--max-source-ranges`).
+    pub source_ranges: u32,
     /// Pairs of backends on one Pod (four for each of `--max-backends`).
     pub siblings: u32,
     /// Size of the node array, of which element 0 is this node (`--max-nodes`).
@@ -37,6 +39,8 @@ pub struct Plan {
     /// When planning again may give more although nothing else changed: something that was taken
     /// away can be forgotten or used again then. In the planner's seconds.
     pub again_at: Option<u64>,
+    /// Whether something must wait until the removals are done, though nothing is full. Planning again gives it.
+    pub is_tight: bool,
 }
 
 /// One step. Each is idempotent: writing it twice is writing it once.
@@ -91,8 +95,8 @@ pub enum Write {
         family: Family,
         /// Where in the array of slots.
         extent: Extent,
-        /// For each slot a backend's id, shared with [`Applied`](super::Applied).
-        slots: Arc<[u32]>,
+        /// Whose ids are in the slots.
+        pool: TablePool,
     },
     /// A backend that is on the same Pod as one of another port of its Service.
     Sibling {
@@ -102,6 +106,13 @@ pub enum Write {
         backend: u32,
         /// Its own backend there.
         id: u32,
+    },
+    /// Who may begin something at the frontends of a Service port that ask for it.
+    SourceRange {
+        /// The Service port's id.
+        service: u32,
+        /// The addresses; without bits behind the prefix.
+        range: IpNet,
     },
     /// A frontend, pointing at its table.
     Frontend {
@@ -122,6 +133,13 @@ pub enum Write {
         port: u16,
         /// The protocol.
         protocol: Protocol,
+    },
+    /// These may not any longer.
+    RemoveSourceRange {
+        /// The Service port's id.
+        service: u32,
+        /// The addresses.
+        range: IpNet,
     },
     /// The Service port has no backend there any longer.
     RemoveSibling {
@@ -162,6 +180,33 @@ pub enum Write {
         /// The Service port's id.
         id: u32,
     },
+}
+
+/// What a lookup table is made of: identities and ids of backends, in the order of identities. The slots are worked out when
+/// they are written: those of ten thousand tables are hundreds of megabytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TablePool(Vec<(String, u32)>);
+
+impl TablePool {
+    /// Of these backends, in the order of their identities, each identity once.
+    #[must_use]
+    pub fn new(backends: Vec<(String, u32)>) -> Self {
+        Self(backends)
+    }
+
+    /// Their ids.
+    #[must_use]
+    pub fn ids(&self) -> Vec<u32> {
+        self.0.iter().map(|(_, id)| *id).collect()
+    }
+
+    /// For each slot a backend's id.
+    #[must_use]
+    pub fn slots(&self) -> Vec<u32> {
+        let identities: Vec<&str> = self.0.iter().map(|(identity, _)| identity.as_str()).collect();
+        let id = |owner: u32| self.0.get(owner as usize).map_or(0, |(_, id)| *id);
+        maglev::table(&identities).into_iter().map(id).collect()
+    }
 }
 
 /// What is found under a backend's id.
@@ -238,6 +283,10 @@ pub struct FrontendValue {
     pub affinity: Option<FrontendAffinity>,
     /// The table; none where no backend is usable.
     pub extent: Option<Extent>,
+    /// Whether only those in the Service port's source ranges may begin something.
+    pub asks_source: bool,
+    /// Whether packets are dropped in silence while there is no table, instead of being answered.
+    pub drops_if_empty: bool,
 }
 
 /// How the clients of a frontend stay.

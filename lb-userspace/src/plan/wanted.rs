@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 
 use super::GRACE_SECONDS;
 use super::applied::Applied;
+use super::by_id::ById;
 use super::ids::Ids;
+use super::settled::Scope;
 use super::types::{BackendRecord, RecordState, Write};
 use crate::model::{Backend, Protocol};
 
@@ -33,37 +35,49 @@ pub(super) struct Want<'a> {
 type Known<'a> = (BackendRecord, Option<&'a str>);
 
 pub(super) struct Wanted<'a> {
-    /// By id.
-    known: Vec<Option<Known<'a>>>,
+    /// Those of Service ports that are looked at, and those that are Gone.
+    known: ById<Known<'a>>,
     /// Those of `known` that are alive. Made when it is first needed: most often it is not.
     index: OnceCell<HashMap<Key<'a>, u32>>,
     /// The id after the last one that was found: backends that came together lie together.
     hint: Cell<u32>,
     ids: Ids,
-    /// By id.
-    wants: Vec<Option<Want<'a>>>,
-    /// By id: kept as it is, for a Service port that keeps what it had.
-    kept: Vec<bool>,
+    wants: ById<Want<'a>>,
+    /// Kept as they are, for a Service port that keeps what it had.
+    kept: ById<()>,
 }
 
 impl<'a> Wanted<'a> {
-    pub(super) fn new(applied: &'a Applied, limit: u32, now_seconds: u64) -> Self {
-        let highest = applied.backends.keys().next_back().map_or(0, |id| *id as usize);
-        let mut known: Vec<Option<Known<'a>>> = vec![None; highest + 1];
+    pub(super) fn new(applied: &'a Applied, scope: &Scope<'_>, limit: u32, now_seconds: u64) -> Self {
+        let dense = scope.is_all();
+        let mut known = ById::new(dense);
+        let mut busy = Vec::with_capacity(applied.backends.len());
         let mut names = applied.backend_names.iter().peekable();
         for (id, backend) in &applied.backends {
-            // Both maps are in the order of ids: walking along is faster than 200,000 look-ups.
-            while names.next_if(|(named, _)| *named < id).is_some() {}
-            let name = names.next_if(|(named, _)| *named == id).map(|(_, name)| name.as_str());
-            let alive = name.filter(|_| backend.record.state != RecordState::Gone);
-            known[*id as usize] = Some((backend.record, alive));
+            let is_alive = backend.record.state != RecordState::Gone;
+            if is_alive || backend.retired_at.is_some_and(|at| at.saturating_add(GRACE_SECONDS) > now_seconds) {
+                busy.push(*id);
+            }
+            if is_alive && !scope.has(backend.record.service) {
+                continue;
+            }
+            let name = if dense {
+                // Both maps are in the order of ids: walking along is faster than 200,000 look-ups.
+                while names.next_if(|(named, _)| *named < id).is_some() {}
+                names.next_if(|(named, _)| *named == id).map(|(_, name)| name.as_str())
+            } else {
+                applied.backend_names.get(id).map(String::as_str)
+            };
+            known.insert(*id, (backend.record, name.filter(|_| is_alive)));
         }
-        let busy = applied.backends.iter().filter(|(_, backend)| {
-            backend.record.state != RecordState::Gone
-                || backend.retired_at.is_some_and(|at| at.saturating_add(GRACE_SECONDS) > now_seconds)
-        });
-        let ids = Ids::new(1, limit, busy.map(|(id, _)| *id));
-        Self { known, index: OnceCell::new(), hint: Cell::new(1), ids, wants: Vec::new(), kept: Vec::new() }
+        let ids = Ids::new(1, limit, busy.into_iter());
+        Self { known, index: OnceCell::new(), hint: Cell::new(1), ids, wants: ById::new(dense), kept: ById::new(dense) }
+    }
+
+    /// The records that are not Gone, of Service ports that are looked at, in the order of ids.
+    pub(super) fn alive(&self) -> impl Iterator<Item = (u32, &BackendRecord)> {
+        let records = self.known.iter().map(|(id, (record, _))| (id, record));
+        records.filter(|(_, record)| record.state != RecordState::Gone)
     }
 
     /// The id of a backend that is programmed for this Service port.
@@ -79,7 +93,7 @@ impl<'a> Wanted<'a> {
     }
 
     fn is_known_as(&self, id: u32, service: u32, backend: &Backend) -> bool {
-        let known = self.known.get(id as usize).copied().flatten();
+        let known = self.known.get(id).copied();
         known.is_some_and(|(record, name)| {
             record.service == service
                 && record.address == backend.address
@@ -100,42 +114,34 @@ impl<'a> Wanted<'a> {
             Some(id) => id,
             None => self.ids.take()?,
         };
-        let index = id as usize;
-        if self.wants.len() <= index {
-            self.wants.resize(index + 1, None);
-        }
-        self.wants[index] = Some(Want { service, backend, node, state: RecordState::from(backend.state) });
+        self.wants.insert(id, Want { service, backend, node, state: RecordState::from(backend.state) });
         Some(id)
     }
 
     /// Keeps this backend as it is.
     pub(super) fn keep(&mut self, id: u32) {
-        let index = id as usize;
-        if self.kept.len() <= index {
-            self.kept.resize(index + 1, false);
-        }
-        self.kept[index] = true;
+        self.kept.insert(id, ());
     }
 
     /// Whether anybody still needs this id.
     pub(super) fn is_needed(&self, id: u32) -> bool {
-        self.is_wanted(id) || self.kept.get(id as usize).copied().unwrap_or(false)
+        self.is_wanted(id) || self.kept.get(id).is_some()
     }
 
     pub(super) fn is_wanted(&self, id: u32) -> bool {
-        self.wants.get(id as usize).is_some_and(Option::is_some)
+        self.wants.get(id).is_some()
     }
 
     /// The wanted backends by id.
     pub(super) fn wants(&self) -> impl Iterator<Item = (u32, &Want<'a>)> {
-        (0_u32..).zip(&self.wants).filter_map(|(id, want)| want.as_ref().map(|want| (id, want)))
+        self.wants.iter()
     }
 
     /// What must be written: names in one list, records in the other.
     pub(super) fn writes(&self, own_node_renamed: bool) -> (Vec<Write>, Vec<Write>) {
         let (mut names, mut records) = (Vec::new(), Vec::new());
         for (id, want) in self.wants() {
-            let found = self.known.get(id as usize).copied().flatten();
+            let found = self.known.get(id).copied();
             let old = found.map(|(record, _)| record);
             let known = old.filter(|_| found.and_then(|(_, name)| name) == Some(want.backend.identity.as_str()));
             let record = BackendRecord {
@@ -166,11 +172,9 @@ impl<'a> Wanted<'a> {
     }
 }
 
-fn index<'a>(known: &[Option<Known<'a>>]) -> HashMap<Key<'a>, u32> {
-    let ids = (0_u32..).zip(known);
-    let alive = ids.filter_map(|(id, known)| {
-        let (record, name) = (*known)?;
-        Some(((record.service, record.address, record.protocol, name?), id))
-    });
+fn index<'a>(known: &ById<Known<'a>>) -> HashMap<Key<'a>, u32> {
+    let alive = known
+        .iter()
+        .filter_map(|(id, (record, name))| Some(((record.service, record.address, record.protocol, (*name)?), id)));
     alive.collect()
 }

@@ -127,7 +127,8 @@ impl Cluster {
             nodes: [(OWN, 1), (OTHER, 2)].map(|(name, last)| sourced(node(name, last))).to_vec(),
             complete: true,
         };
-        let (desired, problems) = model::desired(&snapshot, &Options { node: OWN.to_owned(), tunnel_port: 6181, ..Options::default() });
+        let (desired, problems) =
+            model::desired(&snapshot, &Options { node: OWN.to_owned(), tunnel_port: 6181, ..Options::default() });
         assert_eq!(problems, []);
         desired
     }

@@ -149,7 +149,11 @@ impl History {
         }
 
         match expected {
-            None => assert_eq!((verdict.action, verdict.reason.name()), (Action::Drop, "no-backend"), "{packet:?}"),
+            // With the policy Local, others may have a Pod.
+            None => match verdict.action {
+                Action::Drop => assert_eq!(verdict.reason.name(), "no-local-backend", "{packet:?}"),
+                action => assert_eq!((action, verdict.reason.name()), (Action::Transmit, "rejected"), "{packet:?}"),
+            },
             Some(id) => {
                 let backend = node.memory.backends[id as usize];
                 let expected = (lb_userspace::dataplane::ip_of(backend.address), backend.port);

@@ -21,7 +21,8 @@ use lb_userspace::{
 
 use crate::contract::{ClientKey, FlowKey, Key};
 
-const LIMITS: Limits = Limits { slots: 400_000, backends: 200, services: 16, frontends: 64, siblings: 800, nodes: 8 };
+const LIMITS: Limits =
+    Limits { slots: 400_000, backends: 200, services: 16, frontends: 64, source_ranges: 64, siblings: 800, nodes: 8 };
 /// Sets of ghosts: so many that none is pushed out unless the test does it.
 const GHOST_SETS: u32 = 1_024;
 /// The device that packets come in and leave by.
@@ -103,9 +104,10 @@ impl Node {
             Write::Node { id, addresses, .. } if *id != 0 => self.set_way(*id, addresses),
             Write::Backend { id, backend } => self.memory.backends[*id as usize] = values::backend(backend),
             Write::RetireBackend { id } => self.memory.backends[*id as usize].state = backend_state::GONE,
-            Write::Table { extent, slots, .. } => {
+            Write::Table { extent, pool, .. } => {
+                let slots = pool.slots();
                 let first = extent.offset as usize;
-                self.memory.slots[first..first + slots.len()].copy_from_slice(slots);
+                self.memory.slots[first..first + slots.len()].copy_from_slice(&slots);
             }
             Write::Sibling { service, backend, id } => {
                 self.memory.siblings.insert(SiblingKey { service: *service, backend: *backend }, *id);
@@ -128,6 +130,7 @@ impl Node {
                 }
             }
             Write::RemoveFrontend { .. } => panic!("no frontend goes in these histories"),
+            Write::SourceRange { .. } | Write::RemoveSourceRange { .. } => panic!("these histories are open to all"),
             // What ingress never looks at, or only with another node's packets.
             Write::Node { .. }
             | Write::NameService { .. }

@@ -24,8 +24,16 @@ use lb_userspace::{
 };
 
 /// Room for what is written here, and little more.
-const SIZES: Sizes =
-    Sizes { flows: 512, clients: 64, slots: 32_768, backends: 16, services: 8, frontends: 16, nodes: 8 };
+const SIZES: Sizes = Sizes {
+    flows: 512,
+    clients: 64,
+    slots: 32_768,
+    backends: 16,
+    services: 8,
+    frontends: 16,
+    source_ranges: 8,
+    nodes: 8,
+};
 /// `sessionAffinityConfig.clientIP.timeoutSeconds` of the Services, but for `default/brief`.
 pub(crate) const TIMEOUT_SECONDS: u32 = 10_800;
 

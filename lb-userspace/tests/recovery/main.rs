@@ -9,17 +9,26 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use lb_common::layout::frontend_kind;
+use aya::maps::PerCpuValues;
+use lb_common::layout::{ServiceCounts, frontend_kind};
 use lb_userspace::{
-    dataplane::{self, Maps, Pins, Sizes},
-    model::Desired,
-    plan::{Applied, Limits, plan},
+    dataplane::{self, Maps, Pins, Pod, Sizes},
+    model::{Desired, Protocol, ServicePortName},
+    plan::{Applied, Limits, Write, plan},
 };
 use proptest::prelude::*;
 use world::{OWN, World, desired, worlds};
 
-const SIZES: Sizes =
-    Sizes { flows: 64, clients: 64, slots: 262_144, backends: 256, services: 32, frontends: 64, nodes: 8 };
+const SIZES: Sizes = Sizes {
+    flows: 64,
+    clients: 64,
+    slots: 262_144,
+    backends: 256,
+    services: 32,
+    frontends: 64,
+    source_ranges: 64,
+    nodes: 8,
+};
 const PORT: u16 = 6181;
 
 /// Brings the maps, and what is kept of them in memory, to what is desired.
@@ -117,4 +126,25 @@ fn another_tunnel_port_after_a_restart_moves_the_tunnel_and_nothing_else() {
 
     dataplane::move_tunnel(&mut maps, read.nodes[&0].addresses, PORT + 1).unwrap();
     assert_eq!(tunnel_ends(&maps), own_ends(PORT + 1), "moved already");
+}
+
+/// What a Service port took in is not what the one took in that had its id before.
+#[test]
+fn an_id_that_is_given_out_counts_from_zero() {
+    let mut maps = dataplane::load(&SIZES, None, false).unwrap().maps;
+    let cpus = aya::util::nr_cpus().unwrap();
+    let old = ServiceCounts { packets: 7, bytes: 700, new_flows: 2 };
+    maps.service_counts.set(1, PerCpuValues::try_from(vec![Pod(old); cpus]).unwrap(), 0).unwrap();
+    let sum = (0..cpus).fold(ServiceCounts::default(), |sum, _| sum.and(old));
+    assert_eq!(maps.service_counts(1).unwrap(), sum);
+
+    let name = ServicePortName {
+        namespace: "default".to_owned(),
+        name: "web".to_owned(),
+        port: String::new(),
+        protocol: Protocol::Tcp,
+    };
+    dataplane::write(&mut maps, &Write::NameService { id: 1, name }, &Applied::default(), PORT).unwrap();
+    assert_eq!(maps.service_counts(1).unwrap(), ServiceCounts::default());
+    assert_eq!(maps.service_counts(SIZES.services).unwrap(), ServiceCounts::default(), "past the end");
 }

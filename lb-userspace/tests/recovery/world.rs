@@ -3,11 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
 };
 
+use ipnet::IpNet;
 use lb_userspace::model::{
     Affinity, AffinityExpiry, AffinityKey, Backend, BackendState, ClientAffinity, Desired, Frontend, FrontendKind,
-    NodeAddresses, Pools, Protocol, ServicePort, ServicePortName,
+    IfEmpty, IfEmptyPools, NodeAddresses, Pools, Protocol, ServicePort, ServicePortName,
 };
 use proptest::prelude::*;
 
@@ -29,6 +31,8 @@ struct Spec {
     frontends: BTreeSet<(u8, bool)>,
     is_udp: bool,
     has_affinity: bool,
+    /// Last octets of the networks that may come, and whether they are IPv6; none: everybody.
+    ranges: Option<BTreeSet<(u8, bool)>>,
     /// Pods and whether they take new flows.
     pods: BTreeMap<u8, bool>,
 }
@@ -38,7 +42,8 @@ impl World {
     pub(crate) fn example() -> Self {
         let frontends = BTreeSet::from([(1, false), (1, true)]);
         let pods = (0..NODES).map(|pod| (pod, pod != 1)).collect();
-        Self { services: BTreeMap::from([(1, Spec { frontends, is_udp: false, has_affinity: true, pods })]) }
+        let ranges = Some(BTreeSet::from([(0, false), (9, true)]));
+        Self { services: BTreeMap::from([(1, Spec { frontends, is_udp: false, has_affinity: true, ranges, pods })]) }
     }
 }
 
@@ -47,9 +52,10 @@ prop_compose! {
         frontends in proptest::collection::btree_set((1..6_u8, any::<bool>()), 0..4),
         is_udp in any::<bool>(),
         has_affinity in any::<bool>(),
+        ranges in proptest::option::of(proptest::collection::btree_set((0..6_u8, any::<bool>()), 0..4)),
         pods in proptest::collection::btree_map(0..8_u8, any::<bool>(), 0..5),
     ) -> Spec {
-        Spec { frontends, is_udp, has_affinity, pods }
+        Spec { frontends, is_udp, has_affinity, ranges, pods }
     }
 }
 
@@ -82,7 +88,7 @@ pub(crate) fn desired(world: &World) -> Desired {
         // Two ports a Service.
         let (namespace, name) = ("default".to_owned(), format!("s{}", number / 2));
         let port = if number % 2 == 0 { String::new() } else { "http".to_owned() };
-        (ServicePortName { namespace, name, port, protocol }, service_port(spec, protocol, &mut taken))
+        (ServicePortName { namespace, name, port, protocol }, Arc::new(service_port(spec, protocol, &mut taken)))
     });
     Desired {
         services: services.collect(),
@@ -91,6 +97,16 @@ pub(crate) fn desired(world: &World) -> Desired {
         complete: true,
         ..Desired::default()
     }
+}
+
+/// A network of its own for each number, everything for 0.
+fn network((number, v6): (u8, bool)) -> IpNet {
+    let bits = match (number, v6) {
+        (0, _) => 0,
+        (_, false) => 20 + number,
+        (_, true) => 100 + number,
+    };
+    IpNet::new(address(2, number, v6), bits).unwrap().trunc()
 }
 
 /// All of it, so that all of it has to be read back.
@@ -108,6 +124,13 @@ fn service_port(spec: &Spec, protocol: Protocol, taken: &mut BTreeSet<(IpAddr, P
     let mut port = ServicePort {
         affinity: if spec.has_affinity { Affinity::ClientIp(affinity(spec)) } else { Affinity::None },
         frontends: frontends.map(|(address, kind)| Frontend { address, port: 80, kind }).collect(),
+        // Also without any Pod, both ways.
+        if_empty: if spec.is_udp {
+            IfEmptyPools { v4: IfEmpty::Drop, v6: IfEmpty::Drop }
+        } else {
+            IfEmptyPools::default()
+        },
+        source_ranges: spec.ranges.as_ref().map(|ranges| ranges.iter().map(|range| network(*range)).collect()),
         ..ServicePort::default()
     };
     let pools = [false, true].map(|v6| {

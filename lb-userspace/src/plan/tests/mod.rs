@@ -2,6 +2,8 @@
 
 mod names;
 mod properties;
+mod ranges;
+mod settled;
 mod sound;
 mod speed;
 mod turns;

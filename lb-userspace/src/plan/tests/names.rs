@@ -1,8 +1,11 @@
 //! What is applied and what is desired, by names, so that they can be compared.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::model::{Affinity, AffinityKey, Desired, Family, Pools, ServicePort, ServicePortName};
+use crate::model::{
+    Affinity, AffinityKey, Desired, Family, FrontendKind, IfEmpty, Pools, ServicePort, ServicePortName,
+};
 use crate::plan::{Applied, FrontendAffinity, FrontendValue, RecordState};
 
 /// What is applied, by names: frontends with their Service and the shares of their backends.
@@ -16,9 +19,12 @@ pub(super) fn by_names(applied: &Applied) -> BTreeMap<String, String> {
             pool.sort();
             pool
         });
-        let FrontendValue { service, kind, affinity, .. } = *value;
+        let FrontendValue { service, kind, affinity, extent: _, asks_source, drops_if_empty } = *value;
         let name = &applied.services[&service];
-        (format!("{}:{}/{}", key.address, key.port, key.protocol), format!("{name} {kind:?} {affinity:?} {pool:?}"))
+        (
+            format!("{}:{}/{}", key.address, key.port, key.protocol),
+            format!("{name} {kind:?} {affinity:?} {asks_source} {drops_if_empty} {pool:?}"),
+        )
     });
     shown.collect()
 }
@@ -41,13 +47,29 @@ pub(super) fn wanted_by_names(desired: &Desired) -> BTreeMap<String, String> {
             let pool = port.pools.of(family).iter().map(|i| &port.backends[*i]);
             let mut pool: Vec<String> = pool.map(|b| format!("{}@{:?}", b.identity, b.address)).collect();
             pool.sort();
+            let asks_source = port.source_ranges.is_some() && frontend.kind == FrontendKind::LoadBalancerIp;
+            let drops_if_empty = pool.is_empty() && port.if_empty.of(family) == IfEmpty::Drop;
             shown.insert(
                 format!("{}:{}/{}", frontend.address, frontend.port, name.protocol),
-                format!("{name} {:?} {affinity:?} {pool:?}", frontend.kind),
+                format!("{name} {:?} {affinity:?} {asks_source} {drops_if_empty} {pool:?}", frontend.kind),
             );
         }
     }
     shown
+}
+
+/// Who may begin something, by the Service port's name.
+pub(super) fn ranges(applied: &Applied) -> BTreeSet<String> {
+    applied.source_ranges.iter().map(|(service, range)| format!("{} {range}", applied.services[service])).collect()
+}
+
+/// The same from what is desired.
+pub(super) fn wanted_ranges(desired: &Desired) -> BTreeSet<String> {
+    let ranges = |(name, port): (&ServicePortName, &Arc<ServicePort>)| {
+        let ranges = port.source_ranges.iter().flatten();
+        ranges.map(|range| format!("{name} {}", range.trunc())).collect::<Vec<_>>()
+    };
+    desired.services.iter().flat_map(ranges).collect()
 }
 
 /// Backends that are not Gone: Service port, identity, address, node's name, state.

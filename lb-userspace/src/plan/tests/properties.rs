@@ -1,14 +1,16 @@
 //! Random worlds, one after the other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use proptest::prelude::*;
 
-use super::names::{by_names, live_backends, siblings, wanted_backends, wanted_by_names, wanted_siblings};
+use super::names::{
+    by_names, live_backends, ranges, siblings, wanted_backends, wanted_by_names, wanted_ranges, wanted_siblings,
+};
 use super::sound::{Memory, follow};
 use super::world::{ROOMY, World, consistent, desired, worlds};
-use crate::plan::{Applied, Limits, RecordState, plan};
+use crate::plan::{Applied, Limits, RecordState, Write, plan};
 
 /// Whether a backend that is not Gone has this address, on such a node.
 fn is_live(applied: &Applied, address: SocketAddr, on: impl Fn(u32) -> bool) -> bool {
@@ -35,6 +37,7 @@ proptest! {
         steps in proptest::collection::vec((worlds(), 0..40_u64), 1..6),
     ) {
         let (mut applied, mut memory, mut now) = (Applied::default(), Memory::default(), 1_000);
+        let mut slots = BTreeMap::new();
         for (world, pause) in steps {
             now += pause;
             let desired = desired(&consistent(world));
@@ -61,6 +64,7 @@ proptest! {
                 prop_assert_eq!(found, wanted);
                 prop_assert_eq!(live_backends(&applied), wanted_backends(&desired));
                 prop_assert_eq!(siblings(&applied), wanted_siblings(&desired));
+                prop_assert_eq!(ranges(&applied), wanted_ranges(&desired));
                 let names: BTreeSet<&str> = applied.nodes.values().map(|n| n.name.as_str()).collect();
                 prop_assert_eq!(names, desired.nodes.keys().map(String::as_str).collect());
                 prop_assert_eq!(
@@ -82,8 +86,13 @@ proptest! {
             for table in applied.tables.values() {
                 prop_assert!(table.intact);
             }
+            for write in &planned.writes {
+                if let Write::Table { extent, pool, .. } = write {
+                    slots.insert(*extent, pool.slots());
+                }
+            }
             let mut checked = applied.clone();
-            checked.check_tables();
+            checked.check_tables(|extent| slots.get(&extent).cloned());
             prop_assert_eq!(&checked.tables, &applied.tables);
         }
     }
@@ -106,6 +115,7 @@ proptest! {
         prop_assert_eq!(by_names(&applied), wanted_by_names(&desired));
         prop_assert_eq!(live_backends(&applied), wanted_backends(&desired));
         prop_assert_eq!(siblings(&applied), wanted_siblings(&desired));
+        prop_assert_eq!(ranges(&applied), wanted_ranges(&desired));
         prop_assert_eq!(plan(&applied, &desired, 20, &ROOMY).writes, vec![]);
     }
 
@@ -113,10 +123,10 @@ proptest! {
     #[test]
     fn full_maps_leave_a_sound_state(
         steps in proptest::collection::vec((worlds(), 0..90_u64), 1..6),
-        slots in 0..60_000_u32, backends in 0..14_u32, services in 0..6_u32, frontends in 0..9_u32, siblings in 0..9_u32,
-        nodes in 1..4_u32,
+        (slots, backends, services) in (0..60_000_u32, 0..14_u32, 0..6_u32),
+        (frontends, source_ranges, siblings, nodes) in (0..9_u32, 0..9_u32, 0..9_u32, 1..4_u32),
     ) {
-        let limits = Limits { slots, backends, services, frontends, siblings, nodes };
+        let limits = Limits { slots, backends, services, frontends, source_ranges, siblings, nodes };
         let (mut applied, mut memory, mut now) = (Applied::default(), Memory::default(), 1_000);
         for (world, pause) in steps {
             now += pause;
@@ -129,6 +139,7 @@ proptest! {
             }
             if planned.problems.is_empty() && desired.complete {
                 prop_assert_eq!(by_names(&applied), wanted_by_names(&desired));
+                prop_assert_eq!(ranges(&applied), wanted_ranges(&desired));
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use lb_common::layout::INSIDE;
+
 use crate::model::Family;
 use crate::plan::{Applied, Extent, GRACE_SECONDS, Limits, RecordState, TABLE_GRACE_SECONDS, Write};
 
@@ -39,7 +41,9 @@ impl Memory {
                     }
                 }
             }
-            Write::Table { extent, slots, .. } => {
+            Write::Table { extent, pool, .. } => {
+                let slots = pool.slots();
+                assert_eq!(slots.len(), extent.length as usize);
                 for (old, since) in &self.forgotten {
                     let apart = old.offset + old.length <= extent.offset || extent.offset + extent.length <= old.offset;
                     assert!(apart || since + TABLE_GRACE_SECONDS <= now, "{extent:?} too early");
@@ -52,6 +56,8 @@ impl Memory {
             | Write::LocalBackend { .. }
             | Write::Sibling { .. }
             | Write::RemoveSibling { .. }
+            | Write::SourceRange { .. }
+            | Write::RemoveSourceRange { .. }
             | Write::Frontend { .. }
             | Write::RemoveFrontend { .. }
             | Write::RemoveLocalBackend { .. } => {}
@@ -80,7 +86,6 @@ pub(super) fn check_sound(applied: &Applied, memory: &Memory, limits: &Limits) {
         assert!(*offset >= end, "tables overlap at {offset}");
         end = offset + table.extent.length;
         assert!(end <= limits.slots);
-        assert_eq!(table.slots.len(), table.extent.length as usize);
         assert!(applied.services.contains_key(&table.service));
         for id in &table.members {
             let record = applied.backends[id].record;
@@ -111,18 +116,38 @@ pub(super) fn check_sound(applied: &Applied, memory: &Memory, limits: &Limits) {
         assert!(applied.backend_names.contains_key(id), "local backend {id}");
         assert_eq!((record.address, record.protocol), (*address, *protocol));
     }
+    for (service, range) in &applied.source_ranges {
+        assert!(*service == INSIDE || applied.services.contains_key(service), "{range} is nobody's");
+    }
     assert!(applied.frontends.len() <= limits.frontends as usize);
+    assert!(applied.source_ranges.len() <= limits.source_ranges as usize);
     assert!(applied.siblings.len() <= limits.siblings as usize);
     assert!(applied.services.keys().all(|id| *id > 0 && *id < limits.services));
     assert!(applied.nodes.keys().all(|id| *id < limits.nodes));
 }
 
+/// Every frontend that asks for its Service port's ranges finds those that it had before the plan, or those that it has after
+/// it: at no moment is somebody kept out who is let in before and after.
+fn check_ranges(now: &Applied, before: &Applied, after: &Applied) {
+    for (key, value) in now.frontends.iter().filter(|(_, value)| value.asks_source) {
+        let has_those_of = |other: &Applied| {
+            let asks = other.frontends.get(key).is_some_and(|it| it.asks_source && it.service == value.service);
+            let mut ranges = other.source_ranges.iter().filter(|(service, _)| *service == value.service);
+            asks && ranges.all(|range| now.source_ranges.contains(range))
+        };
+        assert!(has_those_of(before) || has_those_of(after), "{key:?} without its ranges");
+    }
+}
+
 /// Applies a plan write by write, and looks after each.
 pub(super) fn follow(applied: &mut Applied, memory: &mut Memory, writes: &[Write], now: u64, limits: &Limits) {
+    let (before, mut after) = (applied.clone(), applied.clone());
+    writes.iter().for_each(|write| after.apply(write, now));
     for write in writes {
         memory.note(write, applied, now);
         applied.apply(write, now);
         check_sound(applied, memory, limits);
+        check_ranges(applied, &before, &after);
     }
     for ((address, _), id) in &applied.local_backends {
         let in_grace = |at| at + GRACE_SECONDS > now;

@@ -1,6 +1,7 @@
 //! How long a large cluster takes. Prints and asserts nothing about time; for figures that mean
 //! something: `cargo test --release -p lb-userspace large_cluster -- --nocapture`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::json;
 
 use crate::model::{Options, desired};
-use crate::plan::{Applied, Limits, plan};
+use crate::plan::{Applied, Extent, Limits, Write, plan};
 use crate::source::{Origin, Snapshot, Sourced};
 
 const SERVICES: usize = 10_000;
@@ -28,8 +29,11 @@ fn node(index: usize) -> Sourced<Node> {
 
 fn service(index: usize) -> Sourced<Service> {
     let address = format!("192.{}.{}.1", index / 250, index % 250);
+    let ranges = ["10.0.0.0/8", "198.51.100.0/24", "203.0.113.0/26", "192.0.2.7/32"];
     sourced(json!({"metadata": {"name": format!("s{index}"), "namespace": "default"},
-        "spec": {"externalIPs": [address], "ports": [{"name": "http", "port": 80}]}}))
+        "spec": {"externalIPs": [address], "ports": [{"name": "http", "port": 80}], "type": "LoadBalancer",
+            "loadBalancerSourceRanges": ranges},
+        "status": {"loadBalancer": {"ingress": [{"ip": format!("193.{}.{}.1", index / 250, index % 250)}]}}}))
 }
 
 fn slice(index: usize) -> Sourced<EndpointSlice> {
@@ -50,6 +54,13 @@ fn slice(index: usize) -> Sourced<EndpointSlice> {
     }))
 }
 
+fn written(write: &Write) -> Option<(Extent, Vec<u32>)> {
+    match write {
+        Write::Table { extent, pool, .. } => Some((*extent, pool.slots())),
+        _ => None,
+    }
+}
+
 #[test]
 fn large_cluster() {
     // A debug run shows that it works; a tenth is enough for that.
@@ -66,6 +77,7 @@ fn large_cluster() {
         backends: 1_000_000,
         services: 100_000,
         frontends: 100_000,
+        source_ranges: 1_000_000,
         siblings: 4_000_000,
         nodes: 10_000,
     };
@@ -94,8 +106,9 @@ fn large_cluster() {
     timed("unchanged plan", start);
     assert_eq!(unchanged.writes, []);
 
+    let slots: HashMap<Extent, Vec<u32>> = planned.writes.iter().filter_map(written).collect();
     let start = Instant::now();
-    applied.check_tables();
+    applied.check_tables(|extent| slots.get(&extent).cloned());
     timed("check of all tables", start);
     assert!(applied.tables.values().all(|table| table.intact));
 }

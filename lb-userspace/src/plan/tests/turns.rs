@@ -1,6 +1,7 @@
 //! Turns of events with the writes that they must lead to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::names::{siblings, wanted_siblings};
 use super::sound::{Memory, follow};
@@ -9,16 +10,17 @@ use crate::model::Desired;
 use crate::plan::{Applied, Limits, Write, plan};
 
 /// A Service with one IPv4 frontend and backends: Pod, address, node, whether it takes new flows.
-fn spec(name: u8, backends: &[(u8, u8, u8, bool)]) -> Spec {
+pub(super) fn spec(name: u8, backends: &[(u8, u8, u8, bool)]) -> Spec {
     Spec {
         name,
         frontends: BTreeSet::from([(name + 1, false)]),
         affinity: false,
+        ranges: None,
         backends: backends.iter().map(|(pod, last, node, active)| (*pod, (*last, *node, *active))).collect(),
     }
 }
 
-fn world(specs: &[Spec]) -> World {
+pub(super) fn world(specs: &[Spec]) -> World {
     World {
         services: specs.iter().map(|spec| (spec.name, spec.clone())).collect(),
         nodes: BTreeMap::from([(1, 2)]),
@@ -27,16 +29,16 @@ fn world(specs: &[Spec]) -> World {
 }
 
 /// IPv4 only: the IPv6 twins would double every line.
-fn v4_only(world: &World) -> Desired {
+pub(super) fn v4_only(world: &World) -> Desired {
     let mut desired = desired(world);
-    for port in desired.services.values_mut() {
+    for port in desired.services.values_mut().map(Arc::make_mut) {
         port.backends.retain(|backend| backend.address.is_ipv4());
         port.pools.v6 = Vec::new();
     }
     desired
 }
 
-fn show(write: &Write) -> String {
+pub(super) fn show(write: &Write) -> String {
     match write {
         Write::NameService { id, name } => format!("name service {id} {name}"),
         Write::NameBackend { id, identity, node_name } => {
@@ -49,6 +51,8 @@ fn show(write: &Write) -> String {
         Write::LocalBackend { address, id, .. } => format!("local {address} {id}"),
         Write::Sibling { service, backend, id } => format!("sibling of {backend} for {service} is {id}"),
         Write::RemoveSibling { service, backend } => format!("remove sibling of {backend} for {service}"),
+        Write::SourceRange { service, range } => format!("range of {service} {range}"),
+        Write::RemoveSourceRange { service, range } => format!("remove range of {service} {range}"),
         Write::Table { service, extent, .. } => {
             format!("table of {service} at {}+{}", extent.offset, extent.length)
         }
@@ -410,15 +414,17 @@ fn a_backend_that_is_kept_as_it_is_stays_known_on_this_node() {
 fn a_table_that_is_not_what_it_should_be_is_written_anew() {
     let desired = v4_only(&world(&[spec(0, &[(1, 1, 0, true), (2, 2, 0, true)])]));
     let mut applied = Applied::default();
+    let mut slots = Vec::new();
     for write in plan(&applied, &desired, 0, &ROOMY).writes {
         applied.apply(&write, 0);
+        if let Write::Table { pool, .. } = write {
+            slots = pool.slots();
+        }
     }
-    for table in applied.tables.values_mut() {
-        let mut slots = table.slots.to_vec();
-        slots.reverse();
-        table.slots = slots.into();
-    }
-    applied.check_tables();
+    applied.check_tables(|_| Some(slots.clone()));
+    assert_eq!(plan(&applied, &desired, 9, &ROOMY).writes, []);
+    slots.reverse();
+    applied.check_tables(|_| Some(slots.clone()));
     let writes: Vec<String> = plan(&applied, &desired, 9, &ROOMY).writes.iter().map(show).collect();
     assert_eq!(writes, ["table of 1 at 8191+8191", "frontend 10.2.0.1 at Some(8191)", "forget table at 0"]);
 }

@@ -2,17 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use ipnet::IpNet;
 use proptest::prelude::*;
 
 use crate::model::{
-    Affinity, AffinityKey, Backend, BackendState, ClientAffinity, Desired, Frontend, FrontendKind, NodeAddresses,
-    Protocol, ServicePort, ServicePortName,
+    Affinity, AffinityKey, Backend, BackendState, ClientAffinity, Desired, Frontend, FrontendKind, IfEmpty,
+    IfEmptyPools, NodeAddresses, Protocol, ServicePort, ServicePortName,
 };
 use crate::plan::Limits;
 
-pub(super) const ROOMY: Limits =
-    Limits { slots: 4_000_000, backends: 10_000, services: 1_000, frontends: 1_000, siblings: 40_000, nodes: 100 };
+pub(super) const ROOMY: Limits = Limits {
+    slots: 4_000_000,
+    backends: 10_000,
+    services: 1_000,
+    frontends: 1_000,
+    source_ranges: 1_000,
+    siblings: 40_000,
+    nodes: 100,
+};
 
 /// A Service port in a few words.
 #[derive(Clone, Debug)]
@@ -21,6 +30,8 @@ pub(super) struct Spec {
     /// Last byte of the frontends' addresses, and whether it is IPv6.
     pub(super) frontends: BTreeSet<(u8, bool)>,
     pub(super) affinity: bool,
+    /// Networks that may come, by number, and whether they are IPv6; none: everybody.
+    pub(super) ranges: Option<BTreeSet<(u8, bool)>>,
     /// Pod, last byte of its address, node, whether it takes new flows.
     pub(super) backends: BTreeMap<u8, (u8, u8, bool)>,
 }
@@ -53,7 +64,7 @@ pub(super) fn desired(world: &World) -> Desired {
             port: format!("p{}", spec.name % 2),
             protocol: Protocol::Tcp,
         };
-        services.insert(name, service_port(spec, world, &mut taken));
+        services.insert(name, Arc::new(service_port(spec, world, &mut taken)));
     }
     let node = |n: u8, last: u8| {
         let IpAddr::V4(v4) = address(1, last, false) else { panic!("IPv4") };
@@ -66,12 +77,15 @@ pub(super) fn desired(world: &World) -> Desired {
 pub(super) fn service_port(spec: &Spec, world: &World, taken: &mut BTreeSet<IpAddr>) -> ServicePort {
     let mut port = ServicePort {
         affinity: if spec.affinity { Affinity::ClientIp(affinity(spec.name)) } else { Affinity::None },
+        if_empty: if spec.name.is_multiple_of(2) { IfEmptyPools::default() } else { SILENT },
+        source_ranges: spec.ranges.as_ref().map(|ranges| ranges.iter().map(|range| network(*range)).collect()),
         ..ServicePort::default()
     };
     for (last, v6) in &spec.frontends {
         let address = address(2, *last, *v6);
         if taken.insert(address) {
-            port.frontends.push(Frontend { address, port: 80, kind: FrontendKind::ExternalIp });
+            let kind = if last % 2 == 0 { FrontendKind::LoadBalancerIp } else { FrontendKind::ExternalIp };
+            port.frontends.push(Frontend { address, port: 80, kind });
         }
     }
     for v6 in [false, true] {
@@ -100,6 +114,18 @@ pub(super) fn service_port(spec: &Spec, world: &World, taken: &mut BTreeSet<IpAd
     port
 }
 
+const SILENT: IfEmptyPools = IfEmptyPools { v4: IfEmpty::Drop, v6: IfEmpty::Drop };
+
+/// A network of its own for each number, everything for 0. With bits behind the prefix, which are to go.
+pub(super) fn network((number, v6): (u8, bool)) -> IpNet {
+    let bits = match (number, v6) {
+        (0, _) => 0,
+        (_, false) => 24 + number,
+        (_, true) => 104 + number,
+    };
+    IpNet::new(address(4, 0xff, v6), bits).unwrap()
+}
+
 /// The ports of some Services share their clients.
 fn affinity(name: u8) -> ClientAffinity {
     let key = if name < 4 { AffinityKey::Service } else { AffinityKey::Port };
@@ -111,9 +137,10 @@ prop_compose! {
         name in 0..6_u8,
         frontends in proptest::collection::btree_set((1..10_u8, any::<bool>()), 0..4),
         affinity in any::<bool>(),
+        ranges in proptest::option::of(proptest::collection::btree_set((0..6_u8, any::<bool>()), 0..4)),
         backends in proptest::collection::btree_map(0..8_u8, (1..8_u8, 0..4_u8, any::<bool>()), 0..5),
     ) -> Spec {
-        Spec { name, frontends, affinity, backends }
+        Spec { name, frontends, affinity, ranges, backends }
     }
 }
 
