@@ -7,6 +7,7 @@
 //!
 //! It depends on no other module.
 
+mod address;
 mod changes;
 mod device;
 mod error;
@@ -17,7 +18,10 @@ mod route;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    net::IpAddr,
+};
 
 use rtnetlink::{Handle, packet_route::AddressFamily};
 use tokio::task::JoinSet;
@@ -32,6 +36,9 @@ use self::{
     neighbour::{Neighbour, NeighbourKey},
     route::Way,
 };
+
+/// The device that kube-proxy's IPVS mode gives the addresses of all Services to.
+const IPVS_DEVICE: &str = "kube-ipvs0";
 
 /// A connection to the kernel's routing, for one network namespace.
 #[derive(Debug)]
@@ -81,6 +88,17 @@ impl Netlink {
         let link = request::link(&self.handle, name).await?;
         let link = link.ok_or_else(|| Error::NoDevice { device: name.to_owned() })?;
         Device::from_link(&link)
+    }
+
+    /// The addresses of all devices under which others can reach this node, sorted: without loopback and link-local
+    /// ones, and without those that kube-proxy's IPVS mode gives to a device of its own, which are the Services'.
+    ///
+    /// Fails when the kernel's addresses cannot be read.
+    pub async fn local_addresses(&self) -> Result<Vec<IpAddr>, Error> {
+        let messages = request::addresses(&self.handle).await?;
+        let own = messages.iter().filter(|message| device_name(message.header.index) != IPVS_DEVICE);
+        let addresses: BTreeSet<IpAddr> = own.filter_map(address::reachable).collect();
+        Ok(addresses.into_iter().collect())
     }
 
     /// How packets reach the targets, in the targets' order, as far as it is known now.

@@ -7,7 +7,8 @@ use rtnetlink::{
     Handle,
     packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
     packet_route::{
-        AddressFamily, RouteNetlinkMessage, link::LinkMessage, neighbour::NeighbourMessage, route::RouteMessage,
+        AddressFamily, RouteNetlinkMessage, address::AddressMessage, link::LinkMessage, neighbour::NeighbourMessage,
+        route::RouteMessage,
     },
 };
 
@@ -30,6 +31,11 @@ pub(super) async fn links(handle: &Handle) -> Result<Vec<LinkMessage>, Error> {
 pub(super) async fn link(handle: &Handle, name: &str) -> Result<Option<LinkMessage>, Error> {
     let found = collect("look up a network device", handle.link().get().match_name(name).execute()).await;
     first_unless(found, &NO_DEVICE)
+}
+
+/// All addresses of all devices.
+pub(super) async fn addresses(handle: &Handle) -> Result<Vec<AddressMessage>, Error> {
+    collect("list the addresses", handle.address().get().execute()).await
 }
 
 /// All routes of a family, of all tables.

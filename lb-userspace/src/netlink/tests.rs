@@ -151,6 +151,22 @@ fn default_uplinks_are_those_of_both_families() {
 }
 
 #[test]
+fn own_addresses_are_those_that_others_reach_and_no_services() {
+    in_namespace(|| async {
+        let netlink = Netlink::open().unwrap();
+        for device in ["limpet0", IPVS_DEVICE] {
+            ip(&format!("link add {device} type veth"));
+        }
+        ip("address add 192.0.2.1/24 dev limpet0");
+        ip("address add 2001:db8::1/64 dev limpet0 nodad");
+        ip("address add 10.96.0.10/32 dev kube-ipvs0");
+        ip("address add fd00::10/128 dev kube-ipvs0 nodad");
+        let expected: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        assert_eq!(netlink.local_addresses().await.unwrap(), expected);
+    });
+}
+
+#[test]
 fn devices_are_described_or_refused() {
     in_namespace(|| async {
         let netlink = Netlink::open().unwrap();

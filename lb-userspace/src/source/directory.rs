@@ -169,24 +169,16 @@ impl File {
         let mut present = BTreeSet::new();
         for (document, object) in parsed.objects {
             let key = object.key();
-            let checked = check(object);
-            problems.extend(checked.problems);
+            let mut checked = check(object);
+            problems.append(&mut checked.problems);
             present.insert(key.clone());
-            match (checked.refused, self.good.get(&key), checked.object) {
-                (true, Some((_, last)), _) => {
-                    let last = (document, last.clone());
-                    objects.push(last.clone());
-                    good.insert(key, last);
-                }
-                (true, None, rest) => {
-                    never_good += 1;
-                    objects.extend(rest.map(|object| (document, object)));
-                }
-                (false, _, Some(object)) => {
-                    objects.push((document, object.clone()));
-                    good.entry(key).or_insert((document, object));
-                }
-                (false, _, None) => {}
+            let refused = checked.refused;
+            let settled = checked.settle(self.good.get(&key).map(|(_, last)| last));
+            never_good += usize::from(refused && !settled.is_good);
+            let Some(object) = settled.object else { continue };
+            objects.push((document, object.clone()));
+            if settled.is_good {
+                good.entry(key).or_insert((document, object));
             }
         }
         if parsed.broken > 0 {

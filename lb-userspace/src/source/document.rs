@@ -5,9 +5,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use ::kube::core::TypeMeta;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::core::TypeMeta;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 

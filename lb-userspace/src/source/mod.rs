@@ -5,7 +5,10 @@
 
 mod directory;
 mod document;
+mod either;
+mod kube;
 mod problem;
+mod settle;
 mod validate;
 mod watch;
 
@@ -15,8 +18,10 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+pub use self::kube::{ConnectError, Kube};
 pub use directory::{Directory, MAX_FILE_BYTES, MAX_FILES, MAX_OBJECTS};
-pub use problem::{Problem, Severity};
+pub use either::{Changes, Manifests, Source, SourceState, Standing};
+pub use problem::{MAX_PROBLEMS_PER_OBJECT, Problem, Severity, limited, quoted};
 pub use watch::{DirectoryWatch, WatchError};
 
 /// Every object that counts, at one moment.
@@ -40,6 +45,14 @@ pub struct Sourced<T> {
     pub object: Arc<T>,
     /// Where it came from.
     pub origin: Origin,
+}
+
+impl<T> Sourced<T> {
+    /// Whether it is the very same object from the same place: then nothing has changed.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.object, &other.object) && self.origin == other.origin
+    }
 }
 
 impl<T> Clone for Sourced<T> {

@@ -1,9 +1,11 @@
 //! Copies the tables of a host world into BPF maps.
 
 use anyhow::{Context, Result};
+use aya::maps::lpm_trie::Key;
 use lb_common::{
     Family,
     host::{FamilyMemory, Memory},
+    layout::SOURCE_RANGE_SERVICE_BITS,
 };
 use lb_userspace::dataplane::{FamilyMaps, Maps, Pod};
 
@@ -30,6 +32,10 @@ pub(crate) fn install(memory: &Memory, maps: &mut Maps) -> Result<()> {
 fn install_family<F: Family>(memory: &FamilyMemory<F>, maps: &mut FamilyMaps<F>) -> Result<()> {
     for (key, frontend) in &memory.frontends {
         maps.frontends.insert(Pod(*key), Pod(*frontend), 0)?;
+    }
+    for (service, first, bits) in &memory.source_ranges {
+        let key = Key::new(SOURCE_RANGE_SERVICE_BITS + bits, Pod(F::source_range(*service, *first)));
+        maps.source_ranges.insert(&key, 1, 0)?;
     }
     for (key, backend) in &memory.locals {
         maps.locals.insert(Pod(*key), backend, 0)?;
