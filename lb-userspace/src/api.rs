@@ -38,9 +38,9 @@ pub struct AgentStatus {
 }
 
 /// Where the agent reads Kubernetes objects from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SourceStatus {
-    /// As given to the agent, such as `dir:/etc/limpet`.
+    /// What and where it is, such as `dir:/etc/limpet` or `kube (https://10.0.0.1)`.
     pub place: String,
     /// Whether all of it could be read; while it could not, nothing is removed from the datapath.
     pub complete: bool,
@@ -58,9 +58,12 @@ pub struct SourceStatus {
     /// Why not, or what went wrong last.
     #[serde(default)]
     pub error: Option<String>,
-    /// How often everything was listed anew since the agent started.
+    /// How often one of the three lists was read anew since the agent started.
     #[serde(default)]
     pub relists: u64,
+    /// How long changes have not been followed, in seconds; none while they are.
+    #[serde(default)]
+    pub disconnected_seconds: Option<u64>,
 }
 
 /// The breaks that the agent can still tell one by one: clients that were given another backend.

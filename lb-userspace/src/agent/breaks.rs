@@ -11,18 +11,20 @@ use lb_common::{breaks::BreakReason, layout::BreakEvent};
 
 pub(super) use self::history::History;
 use self::{history::Told, names::Names};
+use super::events::Announcer;
 use crate::plan::Applied;
 
 /// Gives events the names that their ids stand for, and keeps them.
 pub(super) struct Teller {
     names: Names,
     history: History,
+    announcer: Option<Announcer>,
 }
 
 impl Teller {
-    /// For what is programmed now.
-    pub(super) fn new(applied: &Applied, history: History) -> Self {
-        Self { names: Names::of(applied), history }
+    /// For what is programmed now. The announcer hears of every break as well.
+    pub(super) fn new(applied: &Applied, history: History, announcer: Option<Announcer>) -> Self {
+        Self { names: Names::of(applied), history, announcer }
     }
 
     /// Something else is programmed now.
@@ -34,6 +36,16 @@ impl Teller {
     pub(super) fn tell(&self, events: &[BreakEvent], applied: &Applied) {
         if !events.is_empty() {
             self.history.extend(events.iter().map(|event| self.named(event, applied)));
+        }
+        events.iter().for_each(|event| self.announce(event, applied));
+    }
+
+    fn announce(&self, event: &BreakEvent, applied: &Applied) {
+        let service = applied.services.get(&event.service);
+        if let (Some(announcer), Some(service)) = (&self.announcer, service)
+            && let Some(reason) = BreakReason::from_index(event.reason)
+        {
+            announcer.broken(service, reason);
         }
     }
 
@@ -83,7 +95,16 @@ mod tests {
 
     /// A Service port with one backend that drains and one that is used.
     fn loaded() -> Loaded {
-        let sizes = Sizes { flows: 64, clients: 64, slots: 1024, backends: 8, services: 8, frontends: 8, nodes: 8 };
+        let sizes = Sizes {
+            flows: 64,
+            clients: 64,
+            slots: 1024,
+            backends: 8,
+            services: 8,
+            frontends: 8,
+            source_ranges: 8,
+            nodes: 8,
+        };
         let mut loaded = load(&sizes, None, false).expect("this test makes BPF maps: run it as root");
         let maps = &mut loaded.maps;
         for (id, state) in [(1, backend_state::DRAINING), (2, backend_state::ACTIVE)] {
@@ -166,7 +187,7 @@ mod tests {
 
         let now = clock::monotonic().unwrap();
         let history = History::starting("n1", now);
-        Teller::new(&applied(), history.clone()).tell(&events, &applied());
+        Teller::new(&applied(), history.clone(), None).tell(&events, &applied());
         let told: Vec<_> = history.answer(0, None, now).events.into_iter().map(|event| event.told).collect();
         assert_eq!(told.len(), clients.len());
         for (told, client) in told.iter().zip(clients) {

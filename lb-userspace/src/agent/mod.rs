@@ -3,13 +3,20 @@
 //! It wires source, model, plan and dataplane, and decides nothing itself. It may stop, be killed or be replaced at any
 //! time: the datapath goes on with what was last programmed.
 
+mod addresses;
 mod breaks;
 mod drop_log;
+mod events;
+mod health;
+mod health_checks;
 mod hops;
+mod http;
 mod lock;
+mod metrics;
 mod report;
 mod socket;
 mod sync;
+mod telling;
 mod uplinks;
 
 use std::{
@@ -22,15 +29,17 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, sleep_until},
 };
-use tracing::{error, info, level_filters::LevelFilter, warn};
+use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use self::{
+    addresses::Addresses,
     breaks::{History, Teller},
     hops::Hops,
     lock::Lock,
     report::Report,
     sync::Syncer,
+    telling::Telling,
     uplinks::Uplinks,
 };
 use crate::{
@@ -38,7 +47,7 @@ use crate::{
     clock,
     dataplane::{self, BreakEvents, Loaded, Pins},
     netlink::{Changes, Netlink},
-    source::DirectoryWatch,
+    source::Source,
 };
 
 /// Pause before what failed is tried again.
@@ -53,7 +62,7 @@ const REFRESH: Duration = Duration::from_secs(30);
 /// When it cannot start: another agent runs on this node, a device is unknown, the kernel refuses. What goes wrong
 /// later is reported and tried again.
 pub fn run(options: &AgentOptions) -> Result<()> {
-    log_to_standard_error();
+    log_to_standard_error(&options.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -62,14 +71,14 @@ pub fn run(options: &AgentOptions) -> Result<()> {
     runtime.block_on(serve(options))
 }
 
-/// Lines of level `info` and above; `LIMPET_LOG` chooses others, in the syntax of `RUST_LOG`.
-fn log_to_standard_error() {
-    let filter = EnvFilter::builder()
-        .with_env_var("LIMPET_LOG")
-        .with_default_directive(LevelFilter::INFO.into())
-        .from_env_lossy();
+/// The lines that `--log` chooses.
+fn log_to_standard_error(filter: &str) -> Result<()> {
+    // What the client says of each request that fails is said here once, and better.
+    let quiet = format!("kube_client=off,{filter}");
+    let filter = EnvFilter::builder().parse(quiet).with_context(|| format!("{filter:?} chooses no log lines"))?;
     let colours = io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours).init();
+    Ok(())
 }
 
 async fn serve(options: &AgentOptions) -> Result<()> {
@@ -87,23 +96,37 @@ async fn serve(options: &AgentOptions) -> Result<()> {
     }
     let uplinks = Uplinks::start(names, pins, options.tunnel_port, &mut loaded.maps).await?;
 
-    let SourceOption::Directory(directory) = &options.source else {
-        bail!("there is no API server as a source yet");
-    };
+    let source = source(options).await?;
     let breaks = BreakEvents::take(&mut loaded)?;
-    let events = Events { stop, source: DirectoryWatch::new(directory)?, network: netlink.changes() };
-    let report = Report::new(options);
+    let report = Report::new(options, source.standing());
     let history = History::starting(&options.node, clock::monotonic().context("cannot read the monotonic clock")?);
     let _socket = socket::serve(&options.places.socket, report.clone(), history.clone())?;
     let syncer = Syncer::start(options, &mut loaded.maps)?;
-    info!(node = options.node, source = %options.source, "started");
-    let teller = Teller::new(syncer.applied(), history);
+    info!(node = options.node, source = source.standing().state().place, "started");
+    let telling = Telling::start(options, &report, source.client())?;
+    telling.programmed(syncer.applied());
+    let teller = Teller::new(syncer.applied(), history, telling.announcer());
+    let events = Events { stop, source, network: netlink.changes() };
     let hops = Hops::new(netlink);
-    let mut agent = Agent { loaded, syncer, hops, uplinks, report, breaks, teller, is_on_uplinks: false };
+    let addresses = Addresses::new(&options.services.node_port_addresses)?;
+    let mut agent =
+        Agent { loaded, syncer, hops, addresses, uplinks, report, telling, breaks, teller, is_on_uplinks: false };
     agent.tell_hops();
+    agent.check_addresses().await;
     agent.run(events).await?;
     info!("stopped; the datapath goes on with what was last programmed (`limpet detach` removes it)");
     Ok(())
+}
+
+/// Where Kubernetes objects come from.
+async fn source(options: &AgentOptions) -> Result<Source> {
+    Ok(match &options.source {
+        SourceOption::Directory(path) => Source::directory(path)?,
+        SourceOption::Kube => {
+            let proxy_name = options.services.service_proxy_name.as_deref();
+            Source::kube(options.kubeconfig.as_deref(), proxy_name).await?
+        }
+    })
 }
 
 /// Two versions cannot share a device; and the flows of the other one's connections are in its maps.
@@ -151,7 +174,7 @@ impl Stop {
 /// What the agent reacts to.
 struct Events {
     stop: Stop,
-    source: DirectoryWatch,
+    source: Source,
     network: Changes,
 }
 
@@ -160,8 +183,10 @@ struct Agent {
     loaded: Loaded,
     syncer: Syncer,
     hops: Hops,
+    addresses: Addresses,
     uplinks: Uplinks,
     report: Report,
+    telling: Telling,
     breaks: BreakEvents,
     teller: Teller,
     /// Not before the maps are complete for the first time.
@@ -183,24 +208,36 @@ impl Agent {
                 () = events.network.next() => next_look = Instant::now(),
                 breaks = self.breaks.next() => self.teller.tell(&breaks, self.syncer.applied()),
                 () = sleep_until(next_sync.unwrap_or(next_look)), if next_sync.is_some() => {
-                    next_sync = self.sync().await?.map(|pause| Instant::now() + pause);
+                    next_sync = self.sync(&mut events.source).await?.map(|pause| Instant::now() + pause);
                 }
-                () = sleep_until(next_look) => next_look = Instant::now() + self.look().await?,
+                () = sleep_until(next_look) => {
+                    if self.check_addresses().await {
+                        next_sync = Some(Instant::now());
+                    }
+                    next_look = Instant::now() + self.look().await?;
+                }
             }
         }
     }
 
     /// Brings maps and uplinks in step with the source; returns when to do it again although nothing changes.
-    async fn sync(&mut self) -> Result<Option<Duration>> {
+    async fn sync(&mut self, source: &mut Source) -> Result<Option<Duration>> {
         // Before names are taken away that they have.
         self.teller.tell(&self.breaks.waiting(), self.syncer.applied());
-        let outcome = self.syncer.sync(&mut self.loaded.maps, &mut self.hops).await;
+        let outcome = self.syncer.sync(source, &mut self.loaded.maps, &mut self.hops).await;
         self.teller.reprogrammed(self.syncer.applied());
+        self.telling.programmed(self.syncer.applied());
         match outcome {
-            Ok(outcome) => {
+            // The source does not know everything yet, and will tell.
+            Ok(None) => {
+                self.report.nothing_to_do();
+                Ok(None)
+            }
+            Ok(Some(outcome)) => {
                 self.check_uplinks().await?;
                 let again_in = outcome.again_in;
-                self.report.in_step(outcome, self.hops.problems());
+                self.report.in_step(&outcome, self.hops.problems());
+                self.telling.synced(outcome.snapshot, &outcome.limits).await;
                 Ok(again_in)
             }
             Err(failure) => {
@@ -218,7 +255,18 @@ impl Agent {
         }
         let ways = self.hops.refresh(&mut self.loaded.maps).await;
         self.report.hops(self.hops.problems());
+        self.telling.retry().await;
         Ok(if ways.is_ok() { REFRESH } else { RETRY })
+    }
+
+    /// Asks for this node's addresses; returns whether there is something to do about them.
+    async fn check_addresses(&mut self) -> bool {
+        let addresses = self.addresses.changed().await;
+        let has_changed = addresses.is_some();
+        if let Some(addresses) = addresses {
+            self.syncer.use_addresses(addresses);
+        }
+        has_changed
     }
 
     /// Puts the programs on the uplinks. One that cannot be used is told and tried again; fails when, the first time,

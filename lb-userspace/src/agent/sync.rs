@@ -1,43 +1,79 @@
 //! One round: read the source, compute what should be, plan, write.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use lb_common::layout::THIS_NODE;
 use tracing::info;
 
-use super::hops::Hops;
+use super::{hops::Hops, report::SyncFacts};
 use crate::{
-    api::SourceStatus,
-    cli::{AgentOptions, SourceOption},
+    cli::AgentOptions,
     dataplane::{self, Maps},
-    model::{self, Options},
-    plan::{self, Applied, Limits, Plan, Write},
-    source::{Directory, Problem, Snapshot},
+    model::{self, Desired, HealthCheck, Memo, NodeEligibility, Options, WithoutLocalEndpoints},
+    plan::{self, Applied, Limits, Plan, Settled, Write},
+    source::{Changes, Problem, Snapshot, Source},
 };
 
 /// Pause before ways that could not be looked up are tried again.
 const WAYS_RETRY: Duration = Duration::from_secs(2);
 
+/// Beyond so many changes that wait to be programmed, the time that newer ones take is not measured.
+const MAX_TRIGGERS: usize = 65_536;
+
 /// What a round found and did.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    /// The source as it was read.
-    pub(super) source: SourceStatus,
+    /// The objects that all of it comes from.
+    pub(super) snapshot: Snapshot,
     /// What is wrong with the objects, or does not fit.
     pub(super) problems: Vec<Problem>,
     /// When another round may do more although nothing else changes.
     pub(super) again_in: Option<Duration>,
+    /// What others serve.
+    pub(super) serve: Serve,
+    /// What was done, and how fast.
+    pub(super) facts: SyncFacts,
+    /// Limits of the maps that were met; among the problems as well.
+    pub(super) limits: Vec<Problem>,
 }
 
-/// What is programmed, and where to read what should be.
+/// What the objects ask for besides what is programmed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Serve {
+    /// Health-check node ports, sorted.
+    pub(super) health_checks: Vec<HealthCheck>,
+    /// Whether load balancers may send to this node.
+    pub(super) eligibility: NodeEligibility,
+    /// Service ports that keep their traffic on the node and have nobody here.
+    pub(super) without_local_endpoints: WithoutLocalEndpoints,
+}
+
+/// What is programmed, and how what should be is worked out.
 pub(super) struct Syncer {
-    directory: Directory,
-    place: String,
     options: Options,
     limits: Limits,
     applied: Applied,
+    /// What Services asked for in the last round.
+    memo: Memo,
+    /// What was desired when everything was last written; none while something is left to do.
+    settled: Option<Settled>,
     started: Instant,
+    /// When what is being programmed happened, as far as it is known; kept over rounds that fail.
+    triggers: Vec<Timestamp>,
+}
+
+/// What a round is to do, and what it comes from.
+struct Round {
+    snapshot: Snapshot,
+    problems: Vec<Problem>,
+    changes: Changes,
+    plan: Plan,
+    desired: Desired,
 }
 
 impl Syncer {
@@ -46,9 +82,6 @@ impl Syncer {
     /// # Errors
     /// When the maps cannot be read, or the tunnel cannot be moved to another port than that agent's.
     pub(super) fn start(options: &AgentOptions, maps: &mut Maps) -> Result<Self> {
-        let SourceOption::Directory(directory) = &options.source else {
-            anyhow::bail!("there is no API server as a source yet");
-        };
         let applied = dataplane::read(maps, 0).context("cannot read back what is programmed")?;
         if !applied.services.is_empty() {
             info!(
@@ -60,8 +93,6 @@ impl Syncer {
         let own = applied.nodes.get(&THIS_NODE).map(|node| node.addresses).unwrap_or_default();
         dataplane::move_tunnel(maps, own, options.tunnel_port)?;
         Ok(Self {
-            directory: Directory::new(directory),
-            place: options.source.to_string(),
             options: Options {
                 node: options.node.clone(),
                 tunnel_port: options.tunnel_port,
@@ -72,22 +103,43 @@ impl Syncer {
             },
             limits: Limits::from(&options.limits.sizes()),
             applied,
+            memo: Memo::default(),
+            settled: None,
             started: Instant::now(),
+            triggers: Vec::new(),
         })
+    }
+
+    /// From the next round on, these are the addresses of this node's devices.
+    pub(super) fn use_addresses(&mut self, addresses: Vec<IpAddr>) {
+        self.options.local_addresses = addresses;
     }
 
     /// Brings the datapath in step. After a failure the next round goes on from where this one came to.
     ///
     /// Ways to other nodes that cannot be looked up hold nothing else up: it is among the problems of `hops`, and
-    /// another round is asked for.
+    /// another round is asked for. None while the source does not know everything: then nothing is done at all.
     ///
     /// # Errors
     /// When a map cannot be written. What was written before stays.
-    pub(super) async fn sync(&mut self, maps: &mut Maps, hops: &mut Hops) -> Result<Outcome> {
+    pub(super) async fn sync(
+        &mut self,
+        source: &mut Source,
+        maps: &mut Maps,
+        hops: &mut Hops,
+    ) -> Result<Option<Outcome>> {
+        let begun = Instant::now();
         let now_seconds = self.started.elapsed().as_secs();
-        // With many Services this takes seconds, for which the other tasks get another thread.
-        let (snapshot, mut problems, plan) = tokio::task::block_in_place(|| self.plan(now_seconds));
-        problems.extend(plan.problems);
+        // With many Services this takes long, in which the other tasks get another thread.
+        let Some(round) = tokio::task::block_in_place(|| self.plan(source, now_seconds)) else {
+            return Ok(None);
+        };
+        let Round { snapshot, mut problems, changes, plan, desired } = round;
+        let serve = Serve::of(&desired);
+        if self.triggers.len() < MAX_TRIGGERS {
+            self.triggers.extend(changes.triggers);
+        }
+        problems.extend(plan.problems.iter().cloned());
         let mut ways = None;
         for write in &plan.writes {
             // Before anything points at a backend on a new node, the way there.
@@ -97,6 +149,7 @@ impl Syncer {
             dataplane::write(maps, write, &self.applied, self.options.tunnel_port)?;
             self.applied.apply(write, now_seconds);
         }
+        self.settled = Settled::after(&plan, desired);
         // Again, for the nodes that went since, unless it was in vain just now.
         let ways = match ways {
             Some(Err(failure)) => Err(failure),
@@ -109,21 +162,20 @@ impl Syncer {
         problems.dedup();
         let planned = plan.again_at.map(|at| Duration::from_secs(at.saturating_sub(now_seconds).max(1)));
         let retry = ways.is_err().then_some(WAYS_RETRY);
-        Ok(Outcome {
-            source: SourceStatus {
-                place: self.place.clone(),
-                complete: snapshot.complete,
-                services: snapshot.services.len(),
-                endpoint_slices: snapshot.slices.len(),
-                nodes: snapshot.nodes.len(),
-                age_seconds: 0,
-                connected: true,
-                error: None,
-                relists: 0,
-            },
+        Ok(Some(Outcome {
+            snapshot,
             problems,
             again_in: planned.into_iter().chain(retry).min(),
-        })
+            serve,
+            facts: SyncFacts {
+                duration: begun.elapsed(),
+                writes: plan.writes.len(),
+                service_changes: changes.service_changes,
+                endpoint_changes: changes.endpoint_changes,
+                triggers: std::mem::take(&mut self.triggers),
+            },
+            limits: plan.problems,
+        }))
     }
 
     /// What is programmed.
@@ -132,12 +184,25 @@ impl Syncer {
     }
 
     /// What the source says, what is wrong with it, and what must be written.
-    fn plan(&mut self, now_seconds: u64) -> (Snapshot, Vec<Problem>, Plan) {
-        let (snapshot, mut problems) = self.directory.read();
-        let (desired, found) = model::desired(&snapshot, &self.options);
+    fn plan(&mut self, source: &mut Source, now_seconds: u64) -> Option<Round> {
+        let (snapshot, mut problems, changes) = source.read()?;
+        let (desired, found) = model::desired_with(&snapshot, &self.options, &mut self.memo);
         problems.extend(found);
-        let plan = plan::plan(&self.applied, &desired, now_seconds, &self.limits);
-        (snapshot, problems, plan)
+        // Taken: it is good again when all that is planned now is written.
+        let settled = self.settled.take();
+        let plan = plan::plan_after(settled.as_ref(), &self.applied, &desired, now_seconds, &self.limits);
+        Some(Round { snapshot, problems, changes, plan, desired })
+    }
+}
+
+impl Serve {
+    fn of(desired: &Desired) -> Self {
+        let Desired { health_checks, eligibility, without_local_endpoints, .. } = desired;
+        Self {
+            health_checks: health_checks.clone(),
+            eligibility: *eligibility,
+            without_local_endpoints: *without_local_endpoints,
+        }
     }
 }
 
@@ -156,7 +221,7 @@ mod tests {
         netlink::Netlink,
     };
 
-    const MANIFESTS: &str = "
+    const MANIFESTS: &str = r#"
 apiVersion: v1
 kind: Service
 metadata: {name: web}
@@ -167,7 +232,7 @@ apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}
 addressType: IPv4
-ports: [{port: 8080}]
+ports: [{name: "", port: 8080}]
 endpoints: [{addresses: [10.1.0.1], nodeName: n1, targetRef: {kind: Pod, name: a}}]
 ---
 apiVersion: v1
@@ -179,7 +244,7 @@ apiVersion: v1
 kind: Node
 metadata: {name: n1}
 status: {addresses: [{type: InternalIP, address: 192.0.2.2}]}
-";
+"#;
 
     fn options(source: &str) -> AgentOptions {
         let limits =
@@ -211,8 +276,9 @@ status: {addresses: [{type: InternalIP, address: 192.0.2.2}]}
             let mut hops = Hops::new(broken);
             let mut syncer = Syncer::start(&options, &mut maps).unwrap();
             runtime.block_on(async {
+                let mut source = Source::directory(home.path()).unwrap();
                 for round in ["first", "with nothing to write"] {
-                    let outcome = syncer.sync(&mut maps, &mut hops).await.unwrap();
+                    let outcome = syncer.sync(&mut source, &mut maps, &mut hops).await.unwrap().unwrap();
                     assert_eq!(outcome.problems, [], "{round}");
                     assert_eq!(outcome.again_in, Some(WAYS_RETRY), "{round}");
                     assert!(hops.problems()[0].message.contains("netlink"), "{round}: {:?}", hops.problems());
@@ -220,7 +286,7 @@ status: {addresses: [{type: InternalIP, address: 192.0.2.2}]}
                     assert_eq!(maps.v4.frontends.keys().count(), 2, "{round}");
                 }
                 let mut hops = Hops::new(Netlink::open().unwrap());
-                let outcome = syncer.sync(&mut maps, &mut hops).await.unwrap();
+                let outcome = syncer.sync(&mut source, &mut maps, &mut hops).await.unwrap().unwrap();
                 assert_eq!(outcome.again_in, None);
                 assert!(hops.problems()[0].message.contains("there is no route"), "{:?}", hops.problems());
             });

@@ -68,7 +68,14 @@ mod tests {
             expiry: AffinityExpiry::Real,
         };
         let key = FrontendKey { address: address.parse().unwrap(), port: 80, protocol: Protocol::Tcp };
-        let value = FrontendValue { service, kind: FrontendKind::ClusterIp, affinity: Some(affinity), extent: None };
+        let value = FrontendValue {
+            service,
+            kind: FrontendKind::ClusterIp,
+            affinity: Some(affinity),
+            extent: None,
+            asks_source: false,
+            drops_if_empty: false,
+        };
         (key, value)
     }
 

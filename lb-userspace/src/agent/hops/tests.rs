@@ -17,7 +17,8 @@ use crate::{
     plan::AppliedNode,
 };
 
-const SIZES: Sizes = Sizes { flows: 64, clients: 64, slots: 1024, backends: 16, services: 8, frontends: 16, nodes: 8 };
+const SIZES: Sizes =
+    Sizes { flows: 64, clients: 64, slots: 1024, backends: 16, services: 8, frontends: 16, source_ranges: 8, nodes: 8 };
 const PORT: u16 = 6181;
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const OWN_LATER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
