@@ -4,10 +4,13 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{
     ArgAction, Args,
-    builder::{FalseyValueParser, NonEmptyStringValueParser},
+    builder::{BoolishValueParser, NonEmptyStringValueParser},
     value_parser,
 };
 use lb_common::layout::MAX_BACKEND_ID;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
 
 use super::Places;
 use crate::{dataplane::Sizes, model::NodePortAddresses};
@@ -58,8 +61,18 @@ pub struct AgentOptions {
     #[command(flatten)]
     pub telling: TellingOptions,
     /// Write a line for each packet that is dropped: to find a fault, not for every day
-    #[arg(long, env = "LIMPET_LOG_DROPS", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    #[arg(
+        long, env = "LIMPET_LOG_DROPS", value_name = "true|false", action = ArgAction::Set, default_value = "false",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = BoolishValueParser::new(), help_heading = "Log"
+    )]
     pub log_drops: bool,
+    /// Which lines to write: error, warn, info, debug or trace; by module, as in info,lb_userspace=debug
+    #[arg(
+        long, env = "LIMPET_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter,
+        help_heading = "Log"
+    )]
+    pub log: String,
     /// How much there is room for.
     #[command(flatten)]
     pub limits: LimitOptions,
@@ -95,14 +108,10 @@ pub struct ServiceOptions {
 #[command(next_help_heading = "Health, metrics and Events")]
 pub struct TellingOptions {
     /// Where /healthz and /livez are served, or `none`
-    #[arg(
-        long, env = "LIMPET_HEALTH_ADDRESS", value_name = "ADDR:PORT|none", default_value = "127.0.0.1:6182"
-    )]
+    #[arg(long, env = "LIMPET_HEALTH_ADDRESS", value_name = "ADDR:PORT|none", default_value = "127.0.0.1:6182")]
     pub health_address: ListenOption,
     /// Where /metrics is served, or `none`
-    #[arg(
-        long, env = "LIMPET_METRICS_ADDRESS", value_name = "ADDR:PORT|none", default_value = "127.0.0.1:6183"
-    )]
+    #[arg(long, env = "LIMPET_METRICS_ADDRESS", value_name = "ADDR:PORT|none", default_value = "127.0.0.1:6183")]
     pub metrics_address: ListenOption,
     /// Service ports with metrics of their own, those with the most packets; the others are summed up
     #[arg(
@@ -112,9 +121,24 @@ pub struct TellingOptions {
     pub metrics_services: u32,
     /// Tell of breaks by Kubernetes Events on their Services (with --source kube alone)
     #[arg(
-        long, env = "LIMPET_BREAK_EVENTS", value_name = "true|false", default_value_t = true, action = ArgAction::Set
+        long, env = "LIMPET_BREAK_EVENTS", value_name = "true|false", default_value_t = true, action = ArgAction::Set,
+        value_parser = BoolishValueParser::new()
     )]
     pub break_events: bool,
+}
+
+/// Makes sure that the text chooses log lines, in the syntax of `RUST_LOG`.
+fn log_filter(text: &str) -> Result<String, String> {
+    let legal = "there are error, warn, info, debug and trace, alone or by module as in info,lb_userspace=debug";
+    // A word alone would be the name of a module: so would be a level that is misspelt.
+    let is_level = |part: &str| part.contains(['=', '[']) || part.parse::<LevelFilter>().is_ok();
+    if let Some(part) = text.split(',').find(|part| !is_level(part)) {
+        return Err(format!("{part:?} is no level; {legal}"));
+    }
+    match EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{error}; {legal}")),
+    }
 }
 
 /// An address to listen on, or `none`.
@@ -130,9 +154,10 @@ impl FromStr for ListenOption {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "none" => Ok(Self(None)),
-            _ => text.parse().map(|address| Self(Some(address))).map_err(|_| {
-                "neither an address and port, as 127.0.0.1:6182 or [::]:6182, nor `none`".to_owned()
-            }),
+            _ => text
+                .parse()
+                .map(|address| Self(Some(address)))
+                .map_err(|_| "neither an address and port, as 127.0.0.1:6182 or [::]:6182, nor `none`".to_owned()),
         }
     }
 }
@@ -186,6 +211,12 @@ pub struct LimitOptions {
         value_parser = value_parser!(u32).range(1..=MAX_SERVICES)
     )]
     pub max_frontends: u32,
+    /// Ranges of `loadBalancerSourceRanges` of both address families together
+    #[arg(
+        long, env = "LIMPET_MAX_SOURCE_RANGES", value_name = "N", default_value_t = Sizes::default().source_ranges,
+        value_parser = value_parser!(u32).range(1..=MAX_SERVICES)
+    )]
+    pub max_source_ranges: u32,
     /// Nodes
     #[arg(
         long, env = "LIMPET_MAX_NODES", value_name = "N", default_value_t = Sizes::default().nodes,
@@ -204,6 +235,7 @@ impl LimitOptions {
             backends: self.max_backends,
             services: self.max_services,
             frontends: self.max_frontends,
+            source_ranges: self.max_source_ranges,
             nodes: self.max_nodes,
         }
     }
@@ -228,7 +260,10 @@ impl FromStr for SourceOption {
         match text.split_once(':') {
             Some(("dir", "")) => Err("`dir:` needs a path, as in dir:/etc/limpet".to_owned()),
             Some(("dir", path)) => Ok(Self::Directory(path.into())),
-            _ => Err("unknown source; there are: kube (the API server) and dir:PATH (a directory of Kubernetes YAML files)".to_owned()),
+            _ => Err(
+                "unknown source; there are: kube (the API server) and dir:PATH (a directory of Kubernetes YAML files)"
+                    .to_owned(),
+            ),
         }
     }
 }

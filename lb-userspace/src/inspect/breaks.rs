@@ -21,7 +21,7 @@ use crate::{
     dataplane::Pins,
 };
 
-pub use self::totals::{lost_events, sum};
+pub use self::totals::{counts, lost_events, sum};
 
 /// All that is known, as JSON has it.
 #[derive(Debug, Serialize)]

@@ -157,7 +157,8 @@ CLIENT         SERVICE               BACKEND        STATE    AGE  LAST-USED  EXP
 198.51.100.10  default/web:http/TCP  default/web-2  broken   15m  1m         9m
 ";
         assert_eq!(output::rows(&rows, &OutputOptions::default()).unwrap(), expected);
-        let wide = output::rows(&rows, &OutputOptions { format: Format::Wide, no_headers: true }).unwrap();
+        let wide =
+            output::rows(&rows, &OutputOptions { format: Format::Wide, no_headers: true, cells: false }).unwrap();
         assert!(wide.contains("9m50s  n1  0  10.1.0.10:8080\n"), "{wide}");
     }
 

@@ -19,7 +19,7 @@ pub struct CounterRow {
     pub program: &'static str,
     /// The reason's name.
     pub reason: &'static str,
-    /// `pass`, `drop` or `forward`.
+    /// `pass`, `drop`, `forward` or `answer`.
     pub class: &'static str,
     /// Packets since the maps were made.
     pub packets: u64,
@@ -68,6 +68,7 @@ fn class_name(class: Class) -> &'static str {
         Class::Pass => "pass",
         Class::Drop => "drop",
         Class::Forward => "forward",
+        Class::Answer => "answer",
     }
 }
 

@@ -1,23 +1,26 @@
 //! `limpet describe service`: one Service with all that belongs to it, and its problems.
 
+mod text;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
+use lb_common::layout::ServiceCounts;
 use serde::Serialize;
 
 use super::{
     Said, client,
     client::Error as Unreachable,
-    get,
-    output::{self, NOTHING_THERE, age, percent},
+    get, output,
+    read::{self, Opened},
     services::{FrontendCell, affinity_name},
     state::{BackendState, Extent, Frontend, ServicePort, State},
-    status::problem_table,
     suggest,
 };
 use crate::{
     api::AgentStatus,
-    cli::{DescribeOptions, Format, OutputOptions, Places, Scope, Subject},
+    cli::{DescribeOptions, Format, Places, Scope, Subject},
+    dataplane::Pins,
     model::{AffinityExpiry, AffinityKey, Family},
     source::Problem,
 };
@@ -54,10 +57,34 @@ pub struct PortDescription {
     pub client_prefix: BTreeMap<Family, u8>,
     /// Where it is reached.
     pub frontends: Vec<FrontendCell>,
+    /// Who may reach its load-balancer IPs (`loadBalancerSourceRanges`); none: everybody.
+    pub source_ranges: Option<Vec<String>>,
+    /// Whether packets are dropped in silence where there is no lookup table, because other nodes have usable backends.
+    pub drops_if_empty: bool,
+    /// What it took in on this node.
+    pub traffic: Traffic,
     /// Its lookup tables, one for each family.
     pub tables: Vec<TableDescription>,
     /// Its backends.
     pub backends: Vec<BackendDescription>,
+}
+
+/// What a port took in on this node, since it was first programmed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Their bytes, from the IP header on.
+    pub bytes: u64,
+    /// Those of them that began a flow.
+    pub new_flows: u64,
+}
+
+impl From<ServiceCounts> for Traffic {
+    fn from(counts: ServiceCounts) -> Self {
+        let ServiceCounts { packets, bytes, new_flows } = counts;
+        Self { packets, bytes, new_flows }
+    }
 }
 
 /// A lookup table.
@@ -99,20 +126,36 @@ pub struct BackendDescription {
 pub fn run(options: &DescribeOptions, places: &Places) -> Result<Said> {
     let Subject::Service { service } = &options.subject;
     let scope = Scope { namespace: options.namespace.clone(), all_namespaces: false }.narrowed_to(service)?;
-    let state = get::state(places)?;
+    let opened = read::open(&Pins::new(&places.pin_dir))?;
+    let state = opened.state()?;
     let agent = client::status(&places.socket);
     let namespace = scope.namespace().unwrap_or_default();
-    let Some(description) = describe(&state, namespace, &service.name, &agent) else {
+    let Some(mut description) = describe(&state, namespace, &service.name, &agent) else {
         bail!(suggest::no_such_service(&state, service, &scope));
     };
+    add_traffic(&mut description, &state, &opened)?;
     let text = match options.output.format {
         Format::Json => output::json(&description)?,
-        Format::Table | Format::Wide => to_text(&description, &options.output),
+        Format::Table | Format::Wide => text::all(&description, &options.output),
     };
     Ok(Said { text, notes: get::note_on_agent(&agent).into_iter().collect(), unwell: false })
 }
 
-/// The Service with this name; none when it is not programmed.
+/// Adds what the ports took in.
+fn add_traffic(service: &mut ServiceDescription, state: &State, opened: &Opened) -> Result<()> {
+    for port in &mut service.ports {
+        let is_port = |known: &&ServicePort| {
+            (&known.namespace, &known.name, &known.port, &known.protocol)
+                == (&service.namespace, &service.name, &port.port, &port.protocol)
+        };
+        if let Some((id, _)) = state.services.iter().find(|(_, known)| is_port(known)) {
+            port.traffic = opened.maps.service_counts(*id)?.into();
+        }
+    }
+    Ok(())
+}
+
+/// The Service with this name, without its traffic; none when it is not programmed.
 fn describe(
     state: &State,
     namespace: &str,
@@ -171,10 +214,19 @@ fn describe_port(state: &State, id: u32, port: &ServicePort) -> PortDescription 
         affinity_key: affinity.map(|affinity| affinity.key),
         affinity_expiry: affinity.map(|affinity| affinity.expiry),
         client_prefix: frontends.iter().filter_map(prefix).collect(),
+        source_ranges: source_ranges(state, id, &frontends),
+        drops_if_empty: frontends.iter().any(|frontend| frontend.drops_if_empty),
+        traffic: Traffic::default(),
         frontends: frontends.into_iter().map(FrontendCell::new).collect(),
         tables: described,
         backends,
     }
+}
+
+/// The ranges of a Service port; none where no frontend asks for them.
+fn source_ranges(state: &State, id: u32, frontends: &[&Frontend]) -> Option<Vec<String>> {
+    let ranges = state.source_ranges.get(&id).into_iter().flatten();
+    frontends.iter().any(|frontend| frontend.asks_source).then(|| ranges.map(ToString::to_string).collect())
 }
 
 /// The Service's own problems and those of its EndpointSlices, which are named after it: its name, a dash, and five
@@ -190,100 +242,12 @@ fn problems_of(problems: &[Problem], namespace: &str, name: &str) -> Vec<Problem
     problems.iter().filter(|problem| problem.object.as_deref().is_some_and(is_own)).cloned().collect()
 }
 
-fn to_text(service: &ServiceDescription, options: &OutputOptions) -> String {
-    let mut text = String::new();
-    text += &format!("Name:       {}\nNamespace:  {}\n", service.name, service.namespace);
-    for port in &service.ports {
-        text += &port_text(port, options);
-    }
-    match service.problems.as_deref() {
-        None => text += "\nProblems:   unknown: only the agent knows them\n",
-        Some([]) => text += "\nProblems:   none\n",
-        Some(problems) => {
-            text += "\nProblems:\n";
-            text += &indented(&problem_table(problems, options));
-        }
-    }
-    text
-}
-
-fn port_text(port: &PortDescription, options: &OutputOptions) -> String {
-    let name = if port.port.is_empty() { "(without a name)" } else { &port.port };
-    let table = |table: &TableDescription| {
-        let TableDescription { family, slots, backends, fair_share } = table;
-        format!("{family}, {slots} slots for {backends} backends, fair share {}", percent(*fair_share))
-    };
-    let mut tables: Vec<String> = port.tables.iter().map(table).collect();
-    if tables.is_empty() {
-        tables.push(match port.frontends.as_slice() {
-            [] => "none: without a frontend no packet is for this port".to_owned(),
-            _ => "none: no usable backend, packets are dropped as `no-backend`".to_owned(),
-        });
-    }
-    let mut text = format!("\nPort:       {name} {}\n", port.protocol);
-    text += &affinity_text(port);
-    for table in tables {
-        text += &format!("  Table:      {table}\n");
-    }
-    text += &format!("  Frontends:  {}\n", port.frontends.len());
-    let frontends = port.frontends.iter().map(|frontend| {
-        vec![frontend.kind.to_string(), std::net::SocketAddr::new(frontend.address, frontend.port).to_string()]
-    });
-    text += &block(&["KIND", "ADDRESS"], frontends.collect(), options);
-    text += &format!("  Backends:   {}\n", port.backends.len());
-    let backends = port.backends.iter().map(|backend| {
-        vec![
-            backend.name.clone(),
-            backend.address.to_string(),
-            backend.node.clone().unwrap_or_else(|| NOTHING_THERE.to_owned()),
-            backend.state.to_string(),
-            backend.slots.to_string(),
-            percent(backend.share),
-            percent(backend.fair_share),
-        ]
-    });
-    let header = ["NAME", "ADDRESS", "NODE", "STATE", "SLOTS", "SHARE", "FAIR"];
-    text + &block(&header, backends.collect(), options)
-}
-
-fn affinity_text(port: &PortDescription) -> String {
-    let affinity = port.affinity.unwrap_or("not known: there is no frontend that it would matter to");
-    let mut text = format!("  Affinity:   {affinity}\n");
-    if let Some(seconds) = port.affinity_timeout_seconds {
-        text += &format!("  Timeout:    {} ({seconds} s) without a new connection\n", age(seconds.into()));
-    }
-    text += match port.affinity_key {
-        None => "",
-        Some(AffinityKey::Port) => "  Key:        port: each port of the Service holds its own clients\n",
-        Some(AffinityKey::Service) => "  Key:        service: all ports of the Service hold a client on one Pod\n",
-    };
-    if port.affinity_key.is_some() {
-        let prefixes = port.client_prefix.iter().map(|(family, bits)| format!("{family} /{bits}"));
-        text += &format!("  Client:     {}\n", prefixes.collect::<Vec<_>>().join(", "));
-    }
-    text + match port.affinity_expiry {
-        None => "",
-        Some(AffinityExpiry::Real) => "  Expiry:     real: a client whose time is over may get another backend\n",
-        Some(AffinityExpiry::Stable) => "  Expiry:     stable: a client whose time is over chooses as if it were new\n",
-    }
-}
-
-fn block(header: &[&str], rows: Vec<Vec<String>>, options: &OutputOptions) -> String {
-    if rows.is_empty() {
-        return String::new();
-    }
-    indented(&indented(&output::table(if options.no_headers { &[] } else { header }, rows)))
-}
-
-fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::{super::state::sample, *};
+    use super::{super::state::sample, text::all as to_text, *};
+    use crate::cli::OutputOptions;
 
     fn nobody() -> Result<AgentStatus, Unreachable> {
         Err(Unreachable::NoSocket { path: "/s".into() })
@@ -299,6 +263,7 @@ Namespace:  default
 Port:       http TCP
   Affinity:   None
   Table:      IPv4, 251 slots for 2 backends, fair share 50.0%
+  Traffic:    0 packets, 0 bytes, 0 new flows, at this node
   Frontends:  2
     KIND            ADDRESS
     LoadBalancerIP  203.0.113.10:80
@@ -328,7 +293,8 @@ Port:       (without a name) UDP
   Key:        service: all ports of the Service hold a client on one Pod
   Client:     IPv6 /64
   Expiry:     real: a client whose time is over may get another backend
-  Table:      none: no usable backend, packets are dropped as `no-backend`
+  Table:      none: no usable backend, clients are told so by ICMP port unreachable (`rejected`)
+  Traffic:    0 packets, 0 bytes, 0 new flows, at this node
   Frontends:  1
     KIND        ADDRESS
     ExternalIP  [2001:db8::20]:53
@@ -349,9 +315,32 @@ Problems:
         let expected = "
   Affinity:   not known: there is no frontend that it would matter to
   Table:      none: without a frontend no packet is for this port
+  Traffic:    0 packets, 0 bytes, 0 new flows, at this node
   Frontends:  0
 ";
         assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn ranges_traffic_and_what_becomes_of_packets_without_a_backend() {
+        let mut state = sample::state();
+        state.source_ranges.insert(1, ["198.51.100.0/24", "2001:db8::/32"].map(|range| range.parse().unwrap()).into());
+        state.frontends[1].asks_source = true;
+        state.frontends[2].drops_if_empty = true;
+        let mut web = describe(&state, "default", "web", &nobody()).unwrap();
+        web.ports[0].traffic = ServiceCounts { packets: 7, bytes: 420, new_flows: 2 }.into();
+        let text = to_text(&web, &OutputOptions::default());
+        assert!(text.contains("  Sources:    198.51.100.0/24, 2001:db8::/32, for the load-balancer IPs\n"), "{text}");
+        assert!(text.contains("  Traffic:    7 packets, 420 bytes, 2 new flows, at this node\n"), "{text}");
+        let value = serde_json::to_value(&web).unwrap();
+        assert_eq!(value["ports"][0]["traffic"], json!({"packets": 7, "bytes": 420, "new_flows": 2}));
+        assert_eq!(value["ports"][0]["source_ranges"], json!(["198.51.100.0/24", "2001:db8::/32"]));
+
+        state.source_ranges.clear();
+        let text = to_text(&describe(&state, "default", "web", &nobody()).unwrap(), &OutputOptions::default());
+        assert!(text.contains("  Sources:    nobody, for the load-balancer IPs\n"), "{text}");
+        let text = to_text(&describe(&state, "shop", "cart", &nobody()).unwrap(), &OutputOptions::default());
+        assert!(text.contains("none on this node (policy Local): packets are dropped as `no-local-backend`"), "{text}");
     }
 
     #[test]

@@ -4,6 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
 
 use super::{Said, client};
 use crate::{
@@ -17,6 +21,28 @@ use crate::{
 /// # Errors
 /// When an agent runs, or something cannot be removed.
 pub fn run(options: &DetachOptions, places: &Places) -> Result<Said> {
+    if !options.stay {
+        return detach(options, places);
+    }
+    let runtime = runtime()?;
+    // Listened for first: signals that nobody listens for do not reach the first process of a container.
+    let stopped = {
+        let _context = runtime.enter();
+        let mut terminated = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let mut interrupted = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        async move {
+            tokio::select! {
+                _ = terminated.recv() => {}
+                _ = interrupted.recv() => {}
+            }
+        }
+    };
+    detach(options, places)?.print().context("cannot write the output")?;
+    runtime.block_on(stopped);
+    Ok(Said::default())
+}
+
+fn detach(options: &DetachOptions, places: &Places) -> Result<Said> {
     if !options.force {
         refuse_while_alive(&places.socket)?;
     }
@@ -43,8 +69,12 @@ pub fn run(options: &DetachOptions, places: &Places) -> Result<Said> {
 
 /// The agent has the kernel keep the neighbours on the way to other nodes resolved; from here on nobody needs that.
 fn release_neighbours() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { Ok(Netlink::open()?.release_all().await?) })
+    runtime()?.block_on(async { Ok(Netlink::open()?.release_all().await?) })
+}
+
+fn runtime() -> Result<Runtime> {
+    let made = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    made.context("cannot start the asynchronous runtime")
 }
 
 fn refuse_while_alive(socket: &Path) -> Result<()> {
@@ -84,7 +114,10 @@ mod tests {
     use super::*;
 
     fn options(root: &Path) -> (DetachOptions, Places) {
-        (DetachOptions { force: false }, Places { pin_dir: root.join("pins"), socket: root.join("agent.sock") })
+        (
+            DetachOptions { force: false, stay: false },
+            Places { pin_dir: root.join("pins"), socket: root.join("agent.sock") },
+        )
     }
 
     #[test]
@@ -112,7 +145,7 @@ mod tests {
         let (options, places) = options(directory.path());
         let _listener = std::os::unix::net::UnixListener::bind(&places.socket).unwrap();
         assert!(run(&options, &places).unwrap_err().to_string().contains("--force"));
-        assert!(run(&DetachOptions { force: true }, &places).is_ok());
+        assert!(run(&DetachOptions { force: true, stay: false }, &places).is_ok());
     }
 
     #[test]

@@ -46,6 +46,11 @@ pub fn rows(opened: &Opened, state: &State) -> Result<Vec<FillRow>, Error> {
         let room = opened.room(&map_name("FRONTENDS", family));
         rows.push(FillRow { what: "frontends", family: Some(family), used: count(used), room });
     }
+    for family in Family::ALL {
+        let ranges = state.source_ranges.values().flatten().filter(|range| Family::of(range.addr()) == family);
+        let room = opened.room(&map_name("SOURCE_RANGES", family));
+        rows.push(FillRow { what: "source ranges", family: Some(family), used: count(ranges.count()), room });
+    }
     let slots = opened.room("SLOTS").saturating_mul(SLOTS_PER_CHUNK);
     rows.push(FillRow { what: "slots", family: None, used: slots_used(state), room: slots });
     rows.push(FillRow {

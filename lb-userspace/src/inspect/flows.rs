@@ -158,7 +158,7 @@ TCP       198.51.100.9:5000  203.0.113.10:80  gone           new          1m
 TCP       198.51.100.9:5001  203.0.113.10:80  gone           new          1m
 ";
         assert_eq!(output::rows(&rows, &OutputOptions::default()).unwrap(), expected);
-        let wide = OutputOptions { format: Format::Wide, no_headers: true };
+        let wide = OutputOptions { format: Format::Wide, no_headers: true, cells: false };
         let wide = output::rows(&rows, &wide).unwrap();
         assert!(wide.contains("1m  default/web:http/TCP  10.1.0.10:8080  n1\n"), "{wide}");
     }

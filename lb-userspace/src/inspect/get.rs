@@ -6,9 +6,7 @@ use super::{
     Said, backends, client, clients, counters, flows, nodes, output,
     output::Row,
     read::{self, Opened},
-    services,
-    state::State,
-    suggest,
+    services, suggest,
 };
 use crate::{
     api::AgentStatus,
@@ -112,16 +110,11 @@ pub(super) fn note_on_agent(agent: &Result<AgentStatus, client::Error>) -> Optio
     }
 }
 
-/// Everything that is programmed, but for flows and counters.
+/// Now, in seconds of the clock that flows and clients are dated by: monotonic, without suspend.
 ///
 /// # Errors
-/// When the maps cannot be read.
-pub(super) fn state(places: &Places) -> Result<State> {
-    Ok(read::open(&Pins::new(&places.pin_dir))?.state()?)
-}
-
-/// Now, in seconds of the clock that flows and clients are dated by: monotonic, without suspend.
-pub(super) fn now_seconds() -> Result<u32> {
+/// When the kernel does not say.
+pub(crate) fn now_seconds() -> Result<u32> {
     let now = clock::monotonic().context("cannot read the monotonic clock")?;
     u32::try_from(now.as_secs()).context("the monotonic clock is past what flows are dated by")
 }
@@ -137,7 +130,7 @@ mod tests {
         let options = |format| GetOptions {
             resource: Resource::Nodes,
             scope: Scope::default(),
-            output: OutputOptions { format, no_headers: false },
+            output: OutputOptions { format, no_headers: false, cells: false },
         };
         let people = print(&none, "flows", &options(Format::Table)).unwrap();
         assert_eq!(people.notes, ["no flows in namespace default; -A shows all namespaces"]);

@@ -1,5 +1,5 @@
 //! The commands that show what is programmed: they read the pinned maps and the agent's socket, and change nothing
-//! (`detach`, which takes everything away, and `forget`, which marks clients, are the exceptions).
+//! (`detach`, which takes everything away, `forget`, which marks clients, and `mount-bpffs` are the exceptions).
 //!
 //! [`read`] turns maps into the plain values of [`state`]; each of the modules named after a resource turns those into
 //! rows, purely; [`output`] prints rows. The agent is never needed, only asked.
@@ -16,6 +16,7 @@ pub mod flows;
 pub mod forget;
 pub mod get;
 pub mod held;
+pub mod mount_bpffs;
 pub mod nodes;
 pub mod output;
 pub mod read;

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use anyhow::{Context, Result};
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cli::{Format, OutputOptions};
 
@@ -21,6 +21,15 @@ pub trait Row: Serialize {
     fn cells(&self, wide: bool) -> Vec<String>;
 }
 
+/// A table, for a program that joins it with others.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Cells {
+    /// The names of the columns.
+    pub header: Vec<String>,
+    /// What stands in them.
+    pub rows: Vec<Vec<String>>,
+}
+
 /// The rows, as `options` say.
 ///
 /// # Errors
@@ -31,6 +40,10 @@ pub fn rows<R: Row>(rows: &[R], options: &OutputOptions) -> Result<String> {
         Format::Table => false,
         Format::Wide => true,
     };
+    if options.cells {
+        let rows = rows.iter().map(|row| row.cells(wide)).collect();
+        return json(&Cells { header: R::header(wide).into_iter().map(str::to_owned).collect(), rows });
+    }
     if rows.is_empty() {
         return Ok(String::new());
     }
@@ -128,18 +141,36 @@ mod tests {
             (Format::Wide, true, "apple        150\nwater melon  4000\n"),
         ];
         for (format, no_headers, expected) in cases {
-            assert_eq!(rows(&FRUITS, &OutputOptions { format, no_headers }).unwrap(), expected, "{format:?}");
+            assert_eq!(
+                rows(&FRUITS, &OutputOptions { format, no_headers, cells: false }).unwrap(),
+                expected,
+                "{format:?}"
+            );
         }
-        let json = rows(&FRUITS, &OutputOptions { format: Format::Json, no_headers: false }).unwrap();
+        let json = rows(&FRUITS, &OutputOptions { format: Format::Json, no_headers: false, cells: false }).unwrap();
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(value[1], serde_json::json!({"name": "water melon", "weight_grams": 4000}));
+    }
+
+    #[test]
+    fn cells_are_the_table_for_programs() {
+        let options = OutputOptions { cells: true, ..OutputOptions::default() };
+        let cells: Cells = serde_json::from_str(&rows(&FRUITS, &options).unwrap()).unwrap();
+        let expected = Cells {
+            header: vec!["NAME".to_owned()],
+            rows: vec![vec!["apple".to_owned()], vec!["water melon".to_owned()]],
+        };
+        assert_eq!(cells, expected);
+        let none: [Fruit; 0] = [];
+        let cells: Cells = serde_json::from_str(&rows(&none, &options).unwrap()).unwrap();
+        assert_eq!(cells, Cells { rows: Vec::new(), ..expected });
     }
 
     #[test]
     fn no_rows_are_no_table_but_a_json_array() {
         let none: [Fruit; 0] = [];
         assert_eq!(rows(&none, &OutputOptions::default()).unwrap(), "");
-        let json = OutputOptions { format: Format::Json, no_headers: false };
+        let json = OutputOptions { format: Format::Json, no_headers: false, cells: false };
         assert_eq!(rows(&none, &json).unwrap(), "[]\n");
     }
 

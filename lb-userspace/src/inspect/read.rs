@@ -16,14 +16,16 @@ use lb_common::{
     family::{Address4, Address6},
     layout::{
         Backend as BackendValue, Flow as FlowValue, FlowKey4, FlowKey6, Frontend as FrontendValue, FrontendKey4,
-        FrontendKey6, NextHop, SLOT_BACKEND_MASK, THIS_NODE, backend_state, frontend_kind, name_kind,
+        FrontendKey6, NextHop, SLOT_BACKEND_MASK, THIS_NODE, backend_state, frontend_flags, frontend_kind, name_kind,
     },
 };
 
 use super::state::{
     Backend, BackendState, Counters, Extent, Flow, Frontend, FrontendKind, Hop, Node, ServicePort, State, Way,
 };
-use crate::dataplane::{Error, FamilyMaps, Maps, Pins, Pod, frontend_affinity, ip_of, maps::names as map_names, names};
+use crate::dataplane::{
+    Error, FamilyMaps, Maps, Pins, Pod, frontend_affinity, ip_of, maps::names as map_names, names, source_ranges,
+};
 
 pub use clients::FlowCounts;
 
@@ -133,6 +135,9 @@ impl Opened {
         }
         self.add_family(&self.maps.v4, &mut state)?;
         self.add_family(&self.maps.v6, &mut state)?;
+        for (service, range) in source_ranges(&self.maps)? {
+            state.source_ranges.entry(service).or_default().insert(range);
+        }
         self.add_tables(&mut state);
         self.add_backends(&backend_names, &mut state)?;
         Ok(state)
@@ -348,6 +353,8 @@ fn frontend(address: SocketAddr, value: &FrontendValue) -> Frontend {
         service: value.service,
         affinity: frontend_affinity(value),
         table: (value.table_length != 0).then_some(extent),
+        asks_source: value.flags & frontend_flags::SOURCE_RANGES != 0,
+        drops_if_empty: value.flags & frontend_flags::DROP_IF_EMPTY != 0,
     }
 }
 

@@ -211,7 +211,8 @@ mod tests {
     }
 
     fn print(format: Format) -> String {
-        output::rows(&rows(&sample::state(), &all()), &OutputOptions { format, no_headers: false }).unwrap()
+        output::rows(&rows(&sample::state(), &all()), &OutputOptions { format, no_headers: false, cells: false })
+            .unwrap()
     }
 
     #[test]

@@ -1,19 +1,22 @@
 //! `limpet skew`: how the clients of a Service are spread over its Pods, which networks most of them come from, and which
 //! address looks like many clients in one.
 
+mod spread;
 pub mod text;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     net::IpAddr,
 };
 
 use anyhow::{Result, bail};
 use serde::Serialize;
 
+use self::spread::{Group, Tally, fair_share, groups, part};
+pub use self::spread::{PodSkew, Spread, spreads};
 use super::{
     Said, client as agent, get,
-    held::{self, Client, ClientState, HeldFor, Rules},
+    held::{self, Client, HeldFor, Rules},
     output,
     read::{self, FlowCounts},
     state::{Backend, BackendState, State},
@@ -55,27 +58,6 @@ pub struct Skew {
     pub median_flows: u32,
     /// Addresses that may be many clients: affinity sends all of them to one Pod.
     pub suspects: Vec<Suspect>,
-}
-
-/// What a Pod has of the clients.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct PodSkew {
-    /// `namespace/name`, or address and port; none where it is not known any more.
-    pub backend: Option<String>,
-    /// The node that it is on.
-    pub node: Option<String>,
-    /// Whether it takes new connections.
-    pub state: BackendState,
-    /// Its clients.
-    pub clients: u32,
-    /// Those of IPv4.
-    pub clients_v4: u32,
-    /// Those of IPv6.
-    pub clients_v6: u32,
-    /// Its part of all clients, from 0 to 1.
-    pub share: f64,
-    /// How often the fair share that is; none where the Pod should have none.
-    pub ratio: Option<f64>,
 }
 
 /// What comes from a network.
@@ -145,26 +127,6 @@ fn nobody_held(state: &State, scope: &Scope, name: &str) -> String {
     }
 }
 
-/// Service ports that hold their clients together, most often one alone.
-#[derive(Clone, Debug, Default)]
-struct Group {
-    services: BTreeSet<u32>,
-    families: BTreeSet<Family>,
-}
-
-fn groups(state: &State, rules: &Rules, is_wanted: impl Fn(&HeldFor) -> bool) -> BTreeMap<HeldFor, Group> {
-    let mut groups: BTreeMap<HeldFor, Group> = BTreeMap::new();
-    for (service, family, frontend) in rules.holding() {
-        let held_for = HeldFor::new(state.service(service), frontend);
-        if is_wanted(&held_for) {
-            let group = groups.entry(held_for).or_default();
-            group.services.insert(service);
-            group.families.insert(family);
-        }
-    }
-    groups
-}
-
 fn skew(
     state: &State,
     rules: &Rules,
@@ -175,16 +137,15 @@ fn skew(
     now_seconds: u32,
 ) -> Skew {
     let is_own = |client: &&Client| rules.holder(client).is_some_and(|(service, _)| group.services.contains(&service));
-    let is_held = |client: &&Client| match rules.state(client, now_seconds) {
-        ClientState::Held | ClientState::New | ClientState::Broken => true,
-        ClientState::Expired | ClientState::Forgotten | ClientState::Unused => false,
-    };
+    let is_held = |client: &&Client| spread::is_held(rules.state(client, now_seconds));
     let (held, rest): (Vec<&Client>, Vec<&Client>) = clients.iter().filter(is_own).partition(is_held);
     let mut flows_by_client: HashMap<IpAddr, u32> = HashMap::new();
     for ((_, client), count) in flows.iter().filter(|((service, _), _)| group.services.contains(service)) {
         *flows_by_client.entry(*client).or_default() += count;
     }
-    let pods = pods(state, group, &held);
+    let mut tally = Tally::default();
+    held.iter().for_each(|client| tally.add(client));
+    let pods = spread::pods(state, group, &tally);
     let usable_pods = pods.iter().filter(|pod| pod.state == BackendState::Active).count();
     let median_flows = median(flows_by_client.values().copied().collect());
     Skew {
@@ -198,49 +159,6 @@ fn skew(
         prefixes: prefixes(rules, &held, &flows_by_client),
         median_flows,
         suspects: suspects(state, rules, &held, &flows_by_client, median_flows),
-    }
-}
-
-/// The Pods in the order of their names; those that are gone and forgotten come last, as one.
-fn pods(state: &State, group: &Group, held: &[&Client]) -> Vec<PodSkew> {
-    let mut pods: BTreeMap<(bool, String), PodSkew> = BTreeMap::new();
-    let own = state.backends.values().filter(|backend| group.services.contains(&backend.service));
-    for backend in own.filter(|backend| backend.state == BackendState::Active) {
-        pods.entry((false, backend.name())).or_insert_with(|| PodSkew::new(Some(backend)));
-    }
-    for client in held {
-        let backend = client.backend(state);
-        let name = (backend.is_none(), backend.map(Backend::name).unwrap_or_default());
-        let pod = pods.entry(name).or_insert_with(|| PodSkew::new(backend));
-        pod.clients += 1;
-        match Family::of(client.address) {
-            Family::V4 => pod.clients_v4 += 1,
-            Family::V6 => pod.clients_v6 += 1,
-        }
-    }
-    let usable = pods.values().filter(|pod| pod.state == BackendState::Active).count();
-    let all = held.len();
-    let mut pods: Vec<PodSkew> = pods.into_values().collect();
-    for pod in &mut pods {
-        pod.share = part(pod.clients, all);
-        let has_share = pod.state == BackendState::Active && all > 0;
-        pod.ratio = has_share.then(|| pod.share / fair_share(usable));
-    }
-    pods
-}
-
-impl PodSkew {
-    fn new(backend: Option<&Backend>) -> Self {
-        Self {
-            backend: backend.map(Backend::name),
-            node: backend.and_then(|backend| backend.node.clone()),
-            state: backend.map_or(BackendState::Gone, |backend| backend.state),
-            clients: 0,
-            clients_v4: 0,
-            clients_v6: 0,
-            share: 0.0,
-            ratio: None,
-        }
     }
 }
 
@@ -268,7 +186,7 @@ fn prefixes(rules: &Rules, held: &[&Client], flows: &HashMap<IpAddr, u32>) -> Ve
     let row = |((address, prefix), (clients, flows))| PrefixSkew {
         prefix: format!("{address}/{prefix}"),
         clients,
-        share: part(clients, held.len()),
+        share: part(clients, count(held.len())),
         flows,
     };
     networks.into_iter().take(SHOWN_PREFIXES).map(row).collect()
@@ -299,14 +217,6 @@ fn suspects(
 fn median(mut values: Vec<u32>) -> u32 {
     values.sort_unstable();
     values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(0)
-}
-
-fn fair_share(usable_pods: usize) -> f64 {
-    if usable_pods == 0 { 0.0 } else { 1.0 / usable_pods as f64 }
-}
-
-fn part(some: u32, all: usize) -> f64 {
-    if all == 0 { 0.0 } else { f64::from(some) / all as f64 }
 }
 
 fn count(length: usize) -> u32 {

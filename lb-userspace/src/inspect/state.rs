@@ -8,6 +8,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use ipnet::IpNet;
 use lb_common::layout::THIS_NODE;
 use serde::Serialize;
 
@@ -26,6 +27,8 @@ pub struct State {
     pub nodes: BTreeMap<u32, Node>,
     /// The lookup tables that frontends point at.
     pub tables: BTreeMap<Extent, Table>,
+    /// Who may begin something at frontends that ask for it, by the id of their Service port.
+    pub source_ranges: BTreeMap<u32, BTreeSet<IpNet>>,
 }
 
 /// One port of one Service. Shown as `namespace/name:port/TCP`.
@@ -61,6 +64,10 @@ pub struct Frontend {
     pub affinity: Option<FrontendAffinity>,
     /// Its lookup table; none without a usable backend.
     pub table: Option<Extent>,
+    /// Whether only those in its Service port's ranges may begin something.
+    pub asks_source: bool,
+    /// Whether packets are dropped in silence while there is no table.
+    pub drops_if_empty: bool,
 }
 
 /// Where a frontend's address comes from. In the words of Kubernetes.
@@ -330,7 +337,8 @@ pub(crate) mod sample {
     }
 
     fn frontend(address: &str, kind: FrontendKind, service: u32, table: Option<Extent>) -> Frontend {
-        Frontend { address: socket(address), kind, service, affinity: None, table }
+        let (affinity, asks_source, drops_if_empty) = (None, false, false);
+        Frontend { address: socket(address), kind, service, affinity, table, asks_source, drops_if_empty }
     }
 
     pub(crate) fn state() -> State {
@@ -377,6 +385,7 @@ pub(crate) mod sample {
             ]
             .into(),
             tables: [(table, [(1, 126), (2, 125)].into())].into(),
+            source_ranges: BTreeMap::new(),
         }
     }
 }

@@ -74,7 +74,10 @@ pub fn run(options: &StatusOptions, places: &Places) -> Result<Said> {
 
 /// Whether everything that was asked for is done.
 fn is_well(agent: &AgentStatus) -> bool {
-    agent.in_step && agent.error.is_none() && agent.problems.iter().all(|it| it.severity != Severity::Error)
+    agent.in_step
+        && agent.source.connected
+        && agent.error.is_none()
+        && agent.problems.iter().all(|it| it.severity != Severity::Error)
 }
 
 fn datapath(pins: &Pins) -> Datapath {
@@ -161,12 +164,17 @@ fn agent_lines(agent: &AgentStatus) -> Vec<String> {
 }
 
 fn source_line(source: &SourceStatus) -> String {
-    let SourceStatus { place, complete, services, endpoint_slices, nodes, age_seconds, .. } = source;
+    let SourceStatus { place, complete, services, endpoint_slices, nodes, age_seconds, connected, .. } = source;
     let part = if *complete { "" } else { "; not all of it could be read, so nothing is removed" };
-    format!(
-        "source: {place}, as of {} ago: Services {services}, EndpointSlices {endpoint_slices}, Nodes {nodes}{part}",
-        age(*age_seconds)
-    )
+    let objects = format!("Services {services}, EndpointSlices {endpoint_slices}, Nodes {nodes}{part}");
+    if !connected {
+        let since = source.disconnected_seconds.map(|seconds| format!(" for {}", age(seconds))).unwrap_or_default();
+        let error = source.error.as_deref().unwrap_or("no answer yet");
+        return format!("source: {place}, not connected{since}: {error}; the datapath stays as it is ({objects})");
+    }
+    // A directory is not connected to; it is there or not.
+    let connected = if place.starts_with("dir:") { "" } else { " connected," };
+    format!("source: {place},{connected} as of {} ago: {objects}", age(*age_seconds))
 }
 
 fn uplink_line(uplinks: &[Attached]) -> String {
@@ -236,6 +244,7 @@ mod tests {
             "version": "0.1.0", "node": "n1", "pid": 7, "uptime_seconds": 192, "ready": true,
             "source": {
                 "place": "dir:/d", "complete": true, "services": 2, "endpoint_slices": 3, "nodes": 1, "age_seconds": 5,
+                "connected": true,
             },
             "in_step": true, "syncs": 2, "last_sync_seconds_ago": 5, "error": null,
             "uplinks": [{"device": "eth0", "index": 3, "mode": "generic"}],
@@ -320,6 +329,32 @@ flows  IPv4    1     4     25.0%
         let value = serde_json::to_value(document(&dead(), &datapath).unwrap()).unwrap();
         assert_eq!(value["agent"], json!({"alive": false, "ready": false, "reason": "no socket at /s"}));
         assert_eq!(value["problems"], json!([]));
+    }
+
+    #[test]
+    fn the_source_says_whether_it_is_connected() {
+        let source = SourceStatus {
+            place: "kube (https://10.0.0.1)".to_owned(),
+            complete: true,
+            services: 2,
+            endpoint_slices: 3,
+            nodes: 1,
+            age_seconds: 1,
+            connected: true,
+            ..SourceStatus::default()
+        };
+        assert_eq!(
+            source_line(&source),
+            "source: kube (https://10.0.0.1), connected, as of 1s ago: Services 2, EndpointSlices 3, Nodes 1"
+        );
+        let error = Some("cannot reach it".to_owned());
+        let away = SourceStatus { connected: false, error, disconnected_seconds: Some(35), ..source };
+        assert_eq!(
+            source_line(&away),
+            "source: kube (https://10.0.0.1), not connected for 35s: cannot reach it; the datapath stays as it is \
+             (Services 2, EndpointSlices 3, Nodes 1)"
+        );
+        assert!(!is_well(&AgentStatus { source: away, ..agent() }));
     }
 
     #[test]

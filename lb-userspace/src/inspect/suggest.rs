@@ -50,12 +50,12 @@ fn names(services: &[(&str, &str)]) -> String {
 }
 
 /// A slip in a short name, two in a longer one.
-fn tolerated(name: &str) -> usize {
+pub(crate) fn tolerated(name: &str) -> usize {
     (name.chars().count() / 3).clamp(1, 3)
 }
 
 /// Characters to insert, remove or replace to get from one text to the other (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
+pub(crate) fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (above, left) in one.chars().enumerate() {

@@ -18,7 +18,8 @@ use lb_common::{
 use lb_userspace::dataplane::{Maps, Pins, Pod, Sizes, load, names};
 
 /// Room for what is written here, and little more.
-const SIZES: Sizes = Sizes { flows: 64, clients: 64, slots: 1024, backends: 16, services: 8, frontends: 16, nodes: 8 };
+const SIZES: Sizes =
+    Sizes { flows: 64, clients: 64, slots: 1024, backends: 16, services: 8, frontends: 16, source_ranges: 8, nodes: 8 };
 const TABLE: (u32, u32) = (3, 5);
 
 /// The pins; removed when dropped, also after a panic.

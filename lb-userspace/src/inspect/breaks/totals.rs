@@ -80,7 +80,11 @@ pub fn lost_events(opened: &Opened) -> Result<u64, Error> {
     Ok(cpus.iter().fold(0, |sum: u64, rate| sum.wrapping_add(rate.0.lost)))
 }
 
-fn counts(opened: &Opened, service: u32) -> Result<BreakCounts, Error> {
+/// Breaks of a Service port by the numbers of their reasons, since its id was given to it.
+///
+/// # Errors
+/// When the map cannot be read.
+pub fn counts(opened: &Opened, service: u32) -> Result<BreakCounts, Error> {
     let cpus = opened.maps.breaks.get(&service, 0).map_err(|source| Error::map("BREAKS", source))?;
     let mut sums = BreakCounts::default();
     for counts in cpus.iter() {
@@ -131,7 +135,7 @@ shop/cart:/UDP        0             0        0
         assert_eq!(table(&totals(), &OutputOptions::default()), expected);
         let quiet = OutputOptions { no_headers: true, ..OutputOptions::default() };
         assert_eq!(table(&totals()[1..], &quiet), "shop/cart:/UDP  0\n");
-        let wide = table(&totals(), &OutputOptions { format: Format::Wide, no_headers: false });
+        let wide = table(&totals(), &OutputOptions { format: Format::Wide, no_headers: false, cells: false });
         let header: Vec<&str> = wide.lines().next().unwrap().split_whitespace().collect();
         assert_eq!(header.len(), BreakReason::ALL.len() + 2, "{header:?}");
     }

@@ -258,7 +258,7 @@ AGE  SERVICE               CLIENT     REASON        FROM           TO           
 
     #[test]
     fn json_is_an_object_a_line() {
-        let mut printer = Printer::new(&OutputOptions { format: Format::Json, no_headers: false });
+        let mut printer = Printer::new(&OutputOptions { format: Format::Json, no_headers: false, cells: false });
         let events = [told("192.0.2.1"), told("192.0.2.2")];
         let text = printer.text(events.iter()).unwrap();
         let clients: Vec<String> =

@@ -103,6 +103,15 @@ impl Opened {
         Ok((found.into_values().collect(), cut))
     }
 
+    /// Shows every client once, without a list of them.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn each_client_once(&self, mut see: impl FnMut(Client)) -> Result<(), Error> {
+        self.each_of_family(&self.maps.v4, &mut see)?;
+        self.each_of_family(&self.maps.v6, &mut see)
+    }
+
     /// What is remembered of one client, whose address is masked.
     ///
     /// # Errors
@@ -199,6 +208,21 @@ impl Opened {
             }
         }
         Ok(true)
+    }
+
+    fn each_of_family<F: Clients>(&self, maps: &FamilyMaps<F>, see: &mut impl FnMut(Client)) -> Result<(), Error> {
+        self.each_client(maps, Stage::Established, &mut |client| {
+            see(client);
+            true
+        })?;
+        self.each_client(maps, Stage::New, &mut |client| {
+            // One that has moved on stays in the map of new ones until that is full.
+            if maps.affinity.get(&key::<F>(client.address, client.held_for), 0).is_err() {
+                see(client);
+            }
+            true
+        })?;
+        Ok(())
     }
 
     fn count_flows_of<F: Clients>(

@@ -83,7 +83,7 @@ fn next(port: &PortWhy, family: Family) -> String {
         By::Connection => {
             format!("any of {} active backends: connections spread by 5-tuple", port.active_backends)
         }
-        By::NoBackend => "nowhere: no Pod is usable, and packets are dropped as `no-backend`".to_owned(),
+        By::NoBackend => "nowhere: no Pod is usable; `limpet describe service` says what becomes of packets".to_owned(),
         By::NoFrontend => format!("not here: the Service port is not reached by {family}"),
     }
 }
@@ -306,7 +306,7 @@ Service:   default/web:http/TCP
                 PortWhy { by: By::Connection, ..nothing.clone() },
                 "any of 3 active backends: connections spread",
             ),
-            ("no backend", PortWhy { by: By::NoBackend, ..nothing.clone() }, "dropped as `no-backend`"),
+            ("no backend", PortWhy { by: By::NoBackend, ..nothing.clone() }, "no Pod is usable"),
             (
                 "no frontend",
                 PortWhy { by: By::NoFrontend, ..nothing },
