@@ -19,7 +19,7 @@ pub(crate) const INGRESS: u8 = 1;
 pub(crate) const CHANGE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long one look for an answer takes at most: too short for a second SYN, which another look sends sooner.
-const LOOK: Duration = Duration::from_millis(500);
+pub(crate) const LOOK: Duration = Duration::from_millis(500);
 
 type Run = Box<dyn FnOnce(&mut Lab) -> Result<()> + Send>;
 

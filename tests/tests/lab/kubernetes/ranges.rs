@@ -1,6 +1,7 @@
 //! `loadBalancerSourceRanges`: who may reach the load-balancer IPs, and nothing else.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use limpet_lab::address::{self, Family};
@@ -10,7 +11,7 @@ use limpet_lab::{Lab, wait};
 use serde_json::json;
 
 use super::fate::{SILENCE, frontends, packets_of};
-use crate::support::{CHANGE_LIMIT, INGRESS, Test, all_first_pods, frontend, serve};
+use crate::support::{CHANGE_LIMIT, INGRESS, LOOK, Test, all_first_pods, frontend, serve};
 
 /// Client 1 may, client 2 may not, but for one of its addresses.
 const ALLOWED: u8 = 1;
@@ -124,24 +125,32 @@ fn before_empty(lab: &mut Lab) -> Result<()> {
     let empty = ServiceSpec { pods: Vec::new(), ..spec(service, &some()) };
     lab.put_service(empty)?;
     let to = frontend(lab, service, Family::V4, Protocol::Udp)?;
-    let ask = |client| attempt(lab, client, 9, Protocol::Udp, to);
+    let ask = |client| attempt(lab, client, 9, Protocol::Udp, to, SILENCE);
     wait::until_true("the Service to be empty", CHANGE_LIMIT, || Ok(ask(ALLOWED)? == Outcome::Refused))?;
     let outcome = ask(OTHER)?;
     ensure!(outcome == Outcome::Silence, "who is kept out gets {outcome:?}");
     Ok(())
 }
 
-fn attempt(lab: &Lab, client: u8, index: u8, protocol: Protocol, to: SocketAddr) -> Result<Outcome> {
+fn attempt(
+    lab: &Lab,
+    client: u8,
+    index: u8,
+    protocol: Protocol,
+    to: SocketAddr,
+    patience: Duration,
+) -> Result<Outcome> {
     let client = lab.client(client);
     let family = Family::of(to.ip());
     let from = SocketAddr::new(client.address(family, index), 0);
-    client.attempt(protocol, to, Some(from), SILENCE)
+    client.attempt(protocol, to, Some(from), patience)
 }
 
 /// A client's address is answered, or hears nothing.
 fn is(lab: &Lab, client: u8, index: u8, protocol: Protocol, to: SocketAddr, answered: bool) -> Result<()> {
     let name = protocol.name();
-    match (attempt(lab, client, index, protocol, to)?, answered) {
+    let patience = if answered { LOOK } else { SILENCE };
+    match (attempt(lab, client, index, protocol, to, patience)?, answered) {
         (Outcome::Answered(_), true) | (Outcome::Silence, false) => Ok(()),
         (outcome, _) => bail!("address {index} of c{client} gets {outcome:?} of {to} over {name}"),
     }
