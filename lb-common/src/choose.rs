@@ -45,8 +45,8 @@ pub struct Choice {
 /// Chooses the backend for a packet to `frontend`, and remembers the flow.
 ///
 /// # Errors
-/// [`Reason::FromInside`] and [`Reason::SourceRange`] for a packet that would begin something and may not, [`Reason::NoBackend`] for a Service port
-/// without a usable backend, [`Reason::BadTable`] when the table is wrong.
+/// [`Reason::FromInside`] and [`Reason::SourceRange`] for a packet that would begin something and may not,
+/// [`Reason::NoBackend`] for a Service port without a usable backend, [`Reason::BadTable`] when the table is wrong.
 #[inline(always)]
 pub fn choose<F: Family, T: FamilyTables<F>>(
     tables: &T,

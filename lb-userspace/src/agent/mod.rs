@@ -21,6 +21,7 @@ mod uplinks;
 
 use std::{
     io::{self, IsTerminal},
+    panic, process,
     time::Duration,
 };
 
@@ -63,12 +64,23 @@ const REFRESH: Duration = Duration::from_secs(30);
 /// later is reported and tried again.
 pub fn run(options: &AgentOptions) -> Result<()> {
     log_to_standard_error(&options.log)?;
+    end_with_the_first_panic();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the asynchronous runtime")?;
     runtime.block_on(serve(options))
+}
+
+/// A task that panics would end alone and leave an agent that seems to be well and follows nothing: better none, which is
+/// seen and started again, while the datapath goes on.
+fn end_with_the_first_panic() {
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |what| {
+        tell(what);
+        process::abort();
+    }));
 }
 
 /// The lines that `--log` chooses.

@@ -130,7 +130,16 @@ impl Node {
                 }
             }
             Write::RemoveFrontend { .. } => panic!("no frontend goes in these histories"),
-            Write::SourceRange { .. } | Write::RemoveSourceRange { .. } => panic!("these histories are open to all"),
+            // The cluster's own networks, which no client is in.
+            Write::SourceRange { service, range } => match range.addr() {
+                IpAddr::V4(first) => {
+                    self.memory.v4.source_ranges.push((*service, first.into(), range.prefix_len().into()));
+                }
+                IpAddr::V6(first) => {
+                    self.memory.v6.source_ranges.push((*service, first.into(), range.prefix_len().into()));
+                }
+            },
+            Write::RemoveSourceRange { .. } => panic!("no range goes in these histories"),
             // What ingress never looks at, or only with another node's packets.
             Write::Node { .. }
             | Write::NameService { .. }

@@ -52,16 +52,8 @@ endpoints:
 
 /// The programs once more, on the agent's maps: made for as much as the agent's are.
 fn programs(place: &Place) -> Loaded {
-    let sizes = Sizes {
-        flows: 1024,
-        slots: 16_384,
-        backends: 64,
-        services: 16,
-        frontends: 16,
-        source_ranges: 8,
-        nodes: 8,
-        ..Sizes::default()
-    };
+    let sizes =
+        Sizes { flows: 1024, slots: 16_384, backends: 64, services: 16, frontends: 16, nodes: 8, ..Sizes::default() };
     load(&sizes, Some(place.pins()), false).unwrap()
 }
 
