@@ -77,20 +77,14 @@ impl BreakReason {
 }
 
 impl BreakRate {
-    /// Counts an event at this second; whether it may be sent. One that may not is counted as lost. An event of an earlier
-    /// second counts as one of now.
+    /// Counts an event at this second; whether it may be sent. One that may not is counted as lost.
     #[inline(always)]
     pub fn admit(&mut self, second: u32) -> bool {
-        if second > self.second {
-            self.second = second;
-            self.sent = 0;
-        }
-        if self.sent >= MAX_EVENTS_PER_SECOND {
+        let is_sent = self.rate.admit(second, MAX_EVENTS_PER_SECOND);
+        if !is_sent {
             self.lost += 1;
-            return false;
         }
-        self.sent += 1;
-        true
+        is_sent
     }
 }
 

@@ -8,7 +8,8 @@ mod access;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-pub use self::access::{RejectRate, SOURCE_RANGE_SERVICE_BITS, SourceRange4, SourceRange6};
+pub use self::access::{SOURCE_RANGE_SERVICE_BITS, SourceRange4, SourceRange6};
+pub use crate::rate::Rate;
 use crate::{
     breaks::BreakReason,
     family::{Address, Address4, Address6},
@@ -339,10 +340,8 @@ pub struct BreakEvent {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct BreakRate {
-    /// The second that is counted, of the monotonic clock.
-    pub second: u32,
-    /// Events in it.
-    pub sent: u32,
+    /// Events that were sent.
+    pub rate: Rate,
     /// Events that were not sent, ever, because there were too many or nobody fetched them.
     pub lost: u64,
 }

@@ -41,6 +41,7 @@ mod layer2;
 pub mod layout;
 pub mod packet;
 pub mod parse;
+pub mod rate;
 pub mod reason;
 pub mod reject;
 pub mod reply;

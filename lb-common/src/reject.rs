@@ -8,7 +8,7 @@ use crate::{
     family::{Address, Family},
     icmp::ICMP_HEADER,
     layer2::{Layer2, is_from_one_to_one},
-    layout::{Frontend, RejectRate, frontend_flags},
+    layout::{Frontend, Rate, frontend_flags},
     packet::{Packet, Tables},
     parse::Headers,
     reason::{Action, Reason, Verdict},
@@ -83,31 +83,8 @@ fn sum_words<P: Packet>(packet: &P, offset: usize, length: usize, sum: &mut u64)
     Some(())
 }
 
-impl RejectRate {
-    /// Counts an answer at this second; whether it may be sent.
-    #[inline(always)]
-    pub fn admit(&mut self, second: u32) -> bool {
-        if second > self.second {
-            self.second = second;
-            self.sent = 0;
-        }
-        if self.sent >= MAX_PER_SECOND {
-            return false;
-        }
-        self.sent += 1;
-        true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn so_many_answers_a_second() {
-        let mut rate = RejectRate::default();
-        assert_eq!((0..MAX_PER_SECOND + 5).filter(|_| rate.admit(7)).count() as u32, MAX_PER_SECOND);
-        assert!(!rate.admit(6), "another CPU's clock is a little behind");
-        assert!(rate.admit(8), "the next second begins anew");
-    }
+/// Counts an answer at this second; whether it may be sent.
+#[inline(always)]
+pub fn admit(rate: &mut Rate, second: u32) -> bool {
+    rate.admit(second, MAX_PER_SECOND)
 }

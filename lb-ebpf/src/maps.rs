@@ -11,8 +11,8 @@ use lb_common::{
     family::{Address4, Address6},
     layout::{
         Affinity, AffinityKey4, AffinityKey6, Backend, BreakCounts, BreakEvent, BreakRate, Config, Flow, FlowKey4,
-        FlowKey6, Frontend, FrontendKey4, FrontendKey6, GHOSTS_PER_SET, Ghost, Name, NameKey, NextHop4, NextHop6,
-        RejectRate, Reply4, Reply6, SLOTS_PER_CHUNK, ServiceCounts, SiblingKey, SourceRange4, SourceRange6,
+        FlowKey6, Frontend, FrontendKey4, FrontendKey6, GHOSTS_PER_SET, Ghost, Name, NameKey, NextHop4, NextHop6, Rate,
+        Reply4, Reply6, SLOTS_PER_CHUNK, ServiceCounts, SiblingKey, SourceRange4, SourceRange6,
     },
 };
 
@@ -67,7 +67,7 @@ pub static SERVICE_COUNTS: PerCpuArray<ServiceCounts, 1> = PerCpuArray::new();
 
 /// How many packets each CPU may still answer in place of a Pod.
 #[btf_map]
-pub static REJECT_RATE: PerCpuArray<RejectRate, 1> = PerCpuArray::new();
+pub static REJECT_RATE: PerCpuArray<Rate, 1> = PerCpuArray::new();
 
 /// IPv4 addresses that may begin something at a Service port.
 #[btf_map]

@@ -12,6 +12,7 @@ use lb_common::{
     layout::{
         Affinity, Backend, BreakEvent, Config, Flow, Frontend, GHOSTS_PER_SET, Ghost, SLOTS_PER_CHUNK, SiblingKey,
     },
+    reject,
 };
 
 use crate::{claim, client, maps, source};
@@ -102,7 +103,7 @@ impl Tables for Maps {
         };
         let now_seconds = self.now_seconds();
         // SAFETY: the element is this CPU's own, and nothing interrupts the program, as for the counters of packets.
-        unsafe { (*rate).admit(now_seconds) }
+        reject::admit(unsafe { &mut *rate }, now_seconds)
     }
 
     #[inline(always)]

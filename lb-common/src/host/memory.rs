@@ -6,10 +6,10 @@ use std::{collections::HashMap, vec::Vec};
 use crate::{
     family::{Address, Family, V4, V6},
     layout::{
-        Affinity, Backend, BreakEvent, Config, Flow, Frontend, GHOSTS_PER_SET, Ghost, RejectRate, ServiceCounts,
-        SiblingKey,
+        Affinity, Backend, BreakEvent, Config, Flow, Frontend, GHOSTS_PER_SET, Ghost, Rate, ServiceCounts, SiblingKey,
     },
     packet::{FamilyTables, Stage, Tables},
+    reject,
 };
 
 /// What is known of one family.
@@ -64,7 +64,7 @@ pub struct Memory {
     /// What went into `BREAKS` and `BREAK_EVENTS`.
     pub breaks: RefCell<Vec<BreakEvent>>,
     /// `REJECT_RATE`, of the one CPU that there is.
-    pub rejects: RefCell<RejectRate>,
+    pub rejects: RefCell<Rate>,
     /// `SERVICE_COUNTS`.
     pub counts: RefCell<HashMap<u32, ServiceCounts>>,
     /// What the clock shows, in seconds.
@@ -135,7 +135,7 @@ impl Tables for Memory {
     }
 
     fn may_reject(&self) -> bool {
-        self.rejects.borrow_mut().admit(self.now_seconds)
+        reject::admit(&mut self.rejects.borrow_mut(), self.now_seconds)
     }
 
     fn count_packet(&self, service: u32, bytes: usize, begins_flow: bool) {

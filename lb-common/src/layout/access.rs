@@ -1,4 +1,4 @@
-//! Who may come in: the ranges of `loadBalancerSourceRanges`, and how many are told that nobody is there.
+//! Who may come in: the ranges of `loadBalancerSourceRanges`, and the cluster's own networks.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -28,16 +28,5 @@ pub struct SourceRange6 {
     pub address: Address6,
 }
 
-/// One CPU's element of `REJECT_RATE`: how many packets it may still answer.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct RejectRate {
-    /// The second that is counted, of the monotonic clock.
-    pub second: u32,
-    /// Answers in it.
-    pub sent: u32,
-}
-
 const _: () = assert!(size_of::<SourceRange4>() == 8);
 const _: () = assert!(size_of::<SourceRange6>() == 20);
-const _: () = assert!(size_of::<RejectRate>() == 8);

@@ -4,8 +4,8 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, lpm_trie::LpmTrie};
 use lb_common::{
     Family, Reason, V4, V6,
     layout::{
-        Affinity, Backend, BreakCounts, BreakRate, Config, Flow, Frontend, GHOSTS_PER_SET, Ghost, Name, NameKey,
-        RejectRate, ServiceCounts, SiblingKey,
+        Affinity, Backend, BreakCounts, BreakRate, Config, Flow, Frontend, GHOSTS_PER_SET, Ghost, Name, NameKey, Rate,
+        ServiceCounts, SiblingKey,
     },
 };
 
@@ -34,7 +34,7 @@ pub struct Maps {
     /// What Service ports took in, by id, per CPU.
     pub service_counts: PerCpuArray<MapData, Pod<ServiceCounts>>,
     /// How many packets may still be answered in place of a Pod, per CPU.
-    pub reject_rate: PerCpuArray<MapData, Pod<RejectRate>>,
+    pub reject_rate: PerCpuArray<MapData, Pod<Rate>>,
     /// The IPv4 maps.
     pub v4: FamilyMaps<V4>,
     /// The IPv6 maps.

@@ -38,6 +38,8 @@ pub struct PortWhy {
     pub affinity: Option<AffinityRule>,
     /// What decides where the next connection goes.
     pub by: By,
+    /// Why the client's connections do not get as far as that, everywhere or at some frontends; none where they do.
+    pub kept_out: Option<KeptOut>,
     /// Where it goes; none where that is not one backend.
     pub next: Option<Target>,
     /// What is remembered of the client; none where nothing is.
@@ -82,6 +84,16 @@ pub enum By {
     NoBackend,
     /// The Service is not reached by the client's address family.
     NoFrontend,
+}
+
+/// Why nobody decides about a client's connections.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeptOut {
+    /// The client is a node or a Pod of the cluster: its packets are left to kube-proxy.
+    FromInside,
+    /// `spec.loadBalancerSourceRanges` do not let it in at the load-balancer IPs.
+    SourceRange,
 }
 
 /// A backend that a connection goes to.

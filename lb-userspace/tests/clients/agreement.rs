@@ -1,11 +1,14 @@
 //! What `limpet why` says is what the programs then do.
 
-use lb_common::{BreakReason, layout::affinity_flags};
+use lb_common::{
+    BreakReason,
+    layout::{INSIDE, affinity_flags},
+};
 use serde_json::{Value, json};
 
 use super::{
     json as read, limpet,
-    pinned::{BACKENDS, Pinned, entry, key4, now_seconds, slot_of, table, web},
+    pinned::{BACKENDS, Pinned, WEB, entry, key4, now_seconds, slot_of, table, web},
 };
 
 /// Client, Service, port of the Service port, its name.
@@ -92,4 +95,19 @@ fn a_client_that_a_full_map_forgot_is_known_to_have_been_somewhere() {
     assert_eq!(pinned.connect(address, 80), there);
     pinned.acknowledge(address, 80);
     assert_eq!(pinned.breaks(BreakReason::Evicted), 1);
+}
+
+#[test]
+fn who_is_kept_out_is_said_to_be_and_begins_nothing() {
+    let mut pinned = Pinned::new("kept-out");
+    pinned.allow(WEB, "198.51.100.0/25");
+    pinned.allow(INSIDE, "198.51.100.9/32");
+    for (client, expected) in
+        [("198.51.100.7", None), ("198.51.100.200", Some("source-range")), ("198.51.100.9", Some("from-inside"))]
+    {
+        assert_eq!(why(&pinned, client, "web", "http")["kept_out"], json!(expected), "{client}");
+        assert_eq!(pinned.begins(client.parse().unwrap(), 80), expected.is_none(), "{client}");
+    }
+    let said = String::from_utf8(limpet(pinned.root(), &["why", "198.51.100.9", "web"]).stdout).unwrap();
+    assert!(said.contains("Kept out: everywhere"), "{said}");
 }

@@ -19,8 +19,9 @@ use lb_common::{
 };
 use lb_userspace::{
     clock,
-    dataplane::{FamilyMaps, Loaded, Maps, Pins, Pod, Sizes, held_for, load, names, words},
+    dataplane::{self, FamilyMaps, Loaded, Maps, Pins, Pod, Sizes, held_for, load, names, words},
     model::{self, AffinityKey, ServicePortName, maglev},
+    plan::{Applied, Write},
 };
 
 /// Room for what is written here, and little more.
@@ -44,7 +45,7 @@ const FRONTEND6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
 const FIRST_CLIENT_PORT: u16 = 40_000;
 
 /// Ids of the Service ports.
-const WEB: u32 = 1;
+pub(crate) const WEB: u32 = 1;
 const BRIEF: u32 = 2;
 const CART_HTTP: u32 = 3;
 const CART_HTTPS: u32 = 4;
@@ -138,6 +139,27 @@ impl Pinned {
                 maps.v6.new_flows.get(&Pod(key), 0).unwrap().0.backend
             }
             families => panic!("{families:?}"),
+        }
+    }
+
+    /// Has the program see a SYN as for [`Self::connect`]; whether a flow began with it.
+    pub(crate) fn begins(&mut self, client: Ipv4Addr, port: u16) -> bool {
+        self.client_port += 1;
+        self.send(client.into(), port, tcp_flags::SYN);
+        let key = V4::flow_key(client.into(), FRONTEND4.into(), self.client_port, port, Protocol::TCP);
+        self.loaded.maps.v4.new_flows.get(&Pod(key), 0).is_ok()
+    }
+
+    /// Has IPv4 sources in this range alone begin something at a Service port that asks; at id 0, makes it the cluster's own.
+    pub(crate) fn allow(&mut self, service: u32, range: &str) {
+        let write = Write::SourceRange { service, range: range.parse().unwrap() };
+        dataplane::write(&mut self.loaded.maps, &write, &Applied::default(), 0).unwrap();
+        let frontends = &mut self.loaded.maps.v4.frontends;
+        let of_service: Vec<_> =
+            frontends.iter().map(|it| it.unwrap()).filter(|(_, it)| it.0.service == service).collect();
+        for (key, Pod(mut frontend)) in of_service {
+            frontend.flags |= frontend_flags::SOURCE_RANGES;
+            frontends.insert(key, Pod(frontend), 0).unwrap();
         }
     }
 

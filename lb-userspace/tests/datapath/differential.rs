@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use lb_common::{
     Family, Reason, Verdict,
     host::{Frame, HEADROOM, Memory, checksums_are_valid},
-    layout::{Flow, RejectRate},
+    layout::{Flow, Rate},
     reason::{Class, Program},
     reject::MAX_PER_SECOND,
 };
@@ -56,7 +56,7 @@ fn host_and_kernel_agree_on_every_frame_and_every_reason_is_reached() {
         check_sense(&bytes, &verdict, leaves, frame.bytes());
     }
     // With time again to answer.
-    let rate = RejectRate { second: u32::MAX, sent: 0 };
+    let rate = Rate { second: u32::MAX, sent: 0 };
     *memory.rejects.borrow_mut() = rate;
     kernel.set_reject_rate(rate);
     no_headroom(&mut memory, &mut kernel, &mut reached);
@@ -81,7 +81,7 @@ fn host_and_kernel_agree_on_every_frame_and_every_reason_is_reached() {
 /// answers left in it and now without.
 fn set_reject_rate(random: &mut Random, memory: &Memory, kernel: &mut Kernel) {
     let sent = if random.below(4) == 0 { MAX_PER_SECOND } else { 0 };
-    let rate = RejectRate { second: u32::MAX, sent };
+    let rate = Rate { second: u32::MAX, sent };
     *memory.rejects.borrow_mut() = rate;
     kernel.set_reject_rate(rate);
 }

@@ -7,7 +7,7 @@ use aya::{
 use lb_common::{
     Action, Family, Reason,
     host::Memory,
-    layout::{Affinity, BreakCounts, BreakEvent, RejectRate},
+    layout::{Affinity, BreakCounts, BreakEvent, Rate},
 };
 use lb_userspace::dataplane::{FamilyMaps, Loaded, Pod, Sizes, load};
 use zerocopy::FromBytes;
@@ -143,7 +143,7 @@ impl Kernel {
     }
 
     /// Sets how many packets have been answered, on all CPUs.
-    pub(crate) fn set_reject_rate(&mut self, rate: RejectRate) {
+    pub(crate) fn set_reject_rate(&mut self, rate: Rate) {
         let rates = PerCpuValues::try_from(vec![Pod(rate); aya::util::nr_cpus().unwrap()]).unwrap();
         self.loaded.maps.reject_rate.set(0, rates, 0).unwrap();
     }

@@ -3,6 +3,8 @@
 
 mod agent;
 mod breaks;
+#[path = "../support/enter.rs"]
+mod enter;
 mod pinned;
 #[path = "../uplinks/place.rs"]
 #[expect(dead_code, reason = "the tests of uplinks need more of it")]

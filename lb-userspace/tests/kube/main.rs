@@ -10,6 +10,8 @@
 
 mod cases;
 mod cluster;
+#[path = "../support/enter.rs"]
+mod enter;
 mod objects;
 mod place;
 

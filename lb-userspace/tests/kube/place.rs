@@ -8,7 +8,6 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     net::IpAddr,
-    os::{fd::AsFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -21,15 +20,13 @@ use lb_userspace::{
     plan::{Applied, Limits, Write as Step, plan},
 };
 use limpet_lab::api_server::{ApiServer, Fault, Kind, Verb};
-use nix::{
-    sched::{CloneFlags, setns, unshare},
-    sys::{prctl::set_pdeathsig, signal::Signal},
-};
+use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
     cluster::{Cluster, VARIABLE},
+    enter::enter,
     objects,
 };
 
@@ -278,17 +275,6 @@ impl Place {
         enter(&self.network, &mut command);
         command
     }
-}
-
-fn enter<'a>(network: &File, command: &'a mut Command) -> &'a mut Command {
-    let network = network.try_clone().unwrap();
-    let prepare = move || {
-        setns(network.as_fd(), CloneFlags::CLONE_NEWNET)?;
-        // An agent must not outlive a test that was killed.
-        set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)
-    };
-    // SAFETY: between fork and exec the closure makes system calls alone, on what it owns; it allocates nothing.
-    unsafe { command.pre_exec(prepare) }
 }
 
 impl Drop for Place {

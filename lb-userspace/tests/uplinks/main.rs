@@ -2,6 +2,8 @@
 //! system.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
+#[path = "../support/enter.rs"]
+mod enter;
 mod place;
 
 use std::fs;

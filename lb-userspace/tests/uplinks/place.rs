@@ -4,8 +4,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
-    os::{fd::AsFd, unix::process::CommandExt},
+    io::Write,
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
@@ -15,12 +14,11 @@ use std::{
 use aya::maps::{Array, Map, MapData};
 use lb_common::layout::Config;
 use lb_userspace::dataplane::{Pins, Pod};
-use nix::{
-    sched::{CloneFlags, setns, unshare},
-    sys::{prctl::set_pdeathsig, signal::Signal},
-};
+use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::enter::enter;
 
 /// A device that nothing is sent on.
 pub(crate) const UPLINK: &str = "limpet0";
@@ -102,7 +100,7 @@ impl Place {
 
     /// Runs `ip` here and returns what it printed.
     pub(crate) fn ip(&self, arguments: &[&str]) -> String {
-        let output = self.enter(Command::new("ip").args(arguments)).output().unwrap();
+        let output = enter(&self.network, Command::new("ip").args(arguments)).output().unwrap();
         assert!(output.status.success(), "ip {arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
@@ -111,7 +109,7 @@ impl Place {
     pub(crate) fn ip_batch(&self, lines: &str) {
         let mut command = Command::new("ip");
         command.args(["-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = self.enter(&mut command).spawn().unwrap();
+        let mut child = enter(&self.network, &mut command).spawn().unwrap();
         child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{lines}: {output:?}");
@@ -222,19 +220,8 @@ impl Place {
         if !arguments.contains(&"--socket") {
             command.arg("--socket").arg(self.path("agent.sock"));
         }
-        self.enter(&mut command);
+        enter(&self.network, &mut command);
         command
-    }
-
-    fn enter<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        let network = self.network.try_clone().unwrap();
-        let prepare = move || {
-            setns(network.as_fd(), CloneFlags::CLONE_NEWNET)?;
-            // An agent must not outlive a test that was killed.
-            set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)
-        };
-        // SAFETY: between fork and exec the closure makes system calls alone, on what it owns; it allocates nothing.
-        unsafe { command.pre_exec(prepare) }
     }
 }
 

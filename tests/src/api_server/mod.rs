@@ -14,7 +14,8 @@
 //! use serde_json::json;
 //!
 //! let server = ApiServer::start(Options::default())?;
-//! server.kubeconfig("/tmp/kubeconfig".as_ref())?;
+//! let home = tempfile::tempdir()?;
+//! server.kubeconfig(&home.path().join("kubeconfig"))?;
 //! server.apply(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}}))?;
 //! server.fault(Fault::CutWatches)?;
 //! server.delete(Kind::Node, "", "n1")?;

@@ -3,10 +3,13 @@
 use std::net::IpAddr;
 
 use anyhow::Result;
-use lb_common::{affinity, layout::Frontend};
+use lb_common::{
+    affinity,
+    layout::{Frontend, INSIDE},
+};
 
 use super::{
-    AffinityRule, By, Held, IfGone, PortWhy, Target,
+    AffinityRule, By, Held, IfGone, KeptOut, PortWhy, Target,
     trial::{self, Moved, Outcome, Trial},
 };
 use crate::{
@@ -17,7 +20,7 @@ use crate::{
         get,
         held::{self, Client, Rules},
         read::{FlowCounts, Opened},
-        state::{Backend, BackendState, ServicePort, State},
+        state::{Backend, BackendState, Frontend as StateFrontend, ServicePort, State},
     },
     model::{AffinityKey, Family},
     plan::FrontendAffinity,
@@ -69,6 +72,7 @@ impl<'a> Asking<'a> {
             service: service.clone(),
             affinity: None,
             by: By::NoFrontend,
+            kept_out: kept_out(self.state, id, self.client),
             next: None,
             held: None,
             table: None,
@@ -124,6 +128,20 @@ impl<'a> Asking<'a> {
             over: over.map(lb_common::BreakReason::name),
             over_because: over.map(lb_common::BreakReason::description),
         }
+    }
+}
+
+/// Whether a client is kept out of a Service port: in the order in which the programs ask.
+fn kept_out(state: &State, service: u32, client: IpAddr) -> Option<KeptOut> {
+    let is_in =
+        |id: u32| state.source_ranges.get(&id).is_some_and(|ranges| ranges.iter().any(|it| it.contains(&client)));
+    let asks = |of: &StateFrontend| of.service == service && of.asks_source && of.address.is_ipv4() == client.is_ipv4();
+    if is_in(INSIDE) {
+        Some(KeptOut::FromInside)
+    } else if state.frontends.iter().any(asks) && !is_in(service) {
+        Some(KeptOut::SourceRange)
+    } else {
+        None
     }
 }
 

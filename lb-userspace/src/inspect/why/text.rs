@@ -1,6 +1,6 @@
 //! What `limpet why` says, in sentences.
 
-use super::{AffinityRule, By, Held, IfGone, PortWhy, Target, Why};
+use super::{AffinityRule, By, Held, IfGone, KeptOut, PortWhy, Target, Why};
 use crate::{
     api::Break,
     inspect::{
@@ -34,6 +34,9 @@ fn lines(port: &PortWhy, family: Family) -> Vec<(&'static str, String)> {
     // Frontends say how clients are held.
     if port.by != By::NoFrontend {
         line("Affinity:", affinity(port.affinity.as_ref()));
+    }
+    if let Some(kept_out) = port.kept_out {
+        line("Kept out:", self::kept_out(kept_out).to_owned());
     }
     line("Next:", next(port, family));
     if port.affinity.is_some() {
@@ -85,6 +88,15 @@ fn next(port: &PortWhy, family: Family) -> String {
         }
         By::NoBackend => "nowhere: no Pod is usable; `limpet describe service` says what becomes of packets".to_owned(),
         By::NoFrontend => format!("not here: the Service port is not reached by {family}"),
+    }
+}
+
+fn kept_out(why: KeptOut) -> &'static str {
+    match why {
+        KeptOut::FromInside => "everywhere: it is a node or a Pod of the cluster, whose packets are left to kube-proxy",
+        KeptOut::SourceRange => {
+            "at the load-balancer IPs: it is in none of the Service's loadBalancerSourceRanges; the rest is for other frontends"
+        }
     }
 }
 
@@ -216,6 +228,7 @@ mod tests {
             service: service("default", "web", "http", "TCP"),
             affinity: Some(rule()),
             by: By::Map,
+            kept_out: None,
             next: Some(Target { backend: "default/web-1".to_owned(), node: Some("n2".to_owned()) }),
             held: Some(held_at("default/web-1")),
             table: Some("default/web-0".to_owned()),
@@ -319,6 +332,16 @@ Service:   default/web:http/TCP
                 "another port",
                 PortWhy { by: By::Table, ..port() },
                 "the Pod that holds the client does not have this port",
+            ),
+            (
+                "from inside",
+                PortWhy { kept_out: Some(KeptOut::FromInside), ..port() },
+                "  Kept out: everywhere: it is a node or a Pod",
+            ),
+            (
+                "out of range",
+                PortWhy { kept_out: Some(KeptOut::SourceRange), ..port() },
+                "in none of the Service's loadBalancerSourceRanges",
             ),
             ("no agent", PortWhy { breaks: None, ..port() }, "only the agent can tell them"),
         ];
