@@ -42,7 +42,7 @@ const MAX_SLOTS: u32 = 1 << 20;
 /// How long a command of `limpet` may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 /// How long an agent may take from its start until it has programmed everything.
-const START_LIMIT: Duration = Duration::from_secs(15);
+const START_LIMIT: Duration = Duration::from_secs(60);
 /// How much of an agent's log is shown when something fails.
 const LOG_LINES: usize = 25;
 

@@ -12,7 +12,7 @@ use crate::agent::Agent;
 use crate::wait;
 
 /// How long a change may take until it is programmed.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 
 impl Lab {
     /// Waits until these nodes send new connections to a Service to exactly the Pods that they may go to now, and have
