@@ -5,10 +5,14 @@
 //! that no program ever reads maps of another layout.
 
 mod access;
+mod keyed;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-pub use self::access::{SOURCE_RANGE_SERVICE_BITS, SourceRange4, SourceRange6};
+pub use self::{
+    access::{SOURCE_RANGE_SERVICE_BITS, SourceRange4, SourceRange6},
+    keyed::{Key, Keyed, fitting},
+};
 pub use crate::rate::Rate;
 use crate::{
     breaks::BreakReason,
@@ -16,7 +20,12 @@ use crate::{
 };
 
 /// Version of all layouts in this file and of the maps' names; to be raised with every change to either.
-pub const VERSION: u32 = 3;
+#[cfg(not(feature = "other-layout"))]
+pub const VERSION: u32 = 4;
+/// A version that there is for tests alone: fields in another order, and one more, so that a running datapath can be taken over
+/// from a layout that is really another one.
+#[cfg(feature = "other-layout")]
+pub const VERSION: u32 = 1004;
 
 /// Slots of the lookup tables that one element of the `SLOTS` map holds (a memory page).
 pub const SLOTS_PER_CHUNK: u32 = 1024;
@@ -93,6 +102,8 @@ pub mod frontend_flags {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Frontend {
+    /// Of the key and of all that follows, as [`Keyed::of`] makes it.
+    pub check: u64,
     /// One of [`frontend_kind`].
     pub kind: u8,
     /// Of [`frontend_flags`].
@@ -188,14 +199,27 @@ pub struct FlowKey6 {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Flow {
+    /// Of the key, as [`Keyed::of`] makes it.
+    pub check: u64,
+    /// Id of the Service port that it came in by.
+    #[cfg(feature = "other-layout")]
+    pub service: u32,
+    /// When the flow was bound, in seconds of the monotonic clock, which does not count suspend (CLOCK_MONOTONIC).
+    #[cfg(feature = "other-layout")]
+    pub since_seconds: u32,
     /// The backend's id.
     pub backend: u32,
     /// The backend's generation when the flow was bound to it.
     pub generation: u32,
     /// When the flow was bound, in seconds of the monotonic clock, which does not count suspend (CLOCK_MONOTONIC).
+    #[cfg(not(feature = "other-layout"))]
     pub since_seconds: u32,
     /// Id of the Service port that it came in by.
+    #[cfg(not(feature = "other-layout"))]
     pub service: u32,
+    /// One more field than others have.
+    #[cfg(feature = "other-layout")]
+    pub spare: u64,
 }
 
 /// Key of `AFFINITY4` and `NEW_AFFINITY4`: a client of a Service port.
@@ -227,19 +251,25 @@ pub mod affinity_flags {
 
 /// Value of `AFFINITY4`, `AFFINITY6` and their `NEW_` counterparts: where a client is held.
 ///
-/// The first two words are compared and swapped as one, so that of several packets that find the client without its
+/// Backend and generation are compared and swapped as one, so that of several packets that find the client without its
 /// backend one alone gives it another.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Affinity {
+    /// Of the key, as [`Keyed::of`] makes it.
+    pub check: u64,
     /// The backend's id.
     pub backend: u32,
     /// The backend's generation when the client was given to it.
     pub generation: u32,
     /// When the client was given to this backend, in seconds of the monotonic clock.
+    #[cfg(not(feature = "other-layout"))]
     pub since_seconds: u32,
     /// When the client last began a connection, in seconds of the monotonic clock.
     pub last_used_seconds: u32,
+    /// When the client was given to this backend, in seconds of the monotonic clock.
+    #[cfg(feature = "other-layout")]
+    pub since_seconds: u32,
     /// How often the client's time was over; goes into the hash.
     pub expiries: u32,
     /// Of [`affinity_flags`].
@@ -270,8 +300,27 @@ pub struct Ghost {
 pub struct SiblingKey {
     /// Id of the Service port that asks.
     pub service: u32,
-    /// Id of another Service port's backend; the value is the id of the one on the same Pod that is its own.
+    /// Id of another Service port's backend.
     pub backend: u32,
+}
+
+/// Value of `SIBLINGS`: that Service port's own backend on the same Pod.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Sibling {
+    /// Of the key, as [`Keyed::of`] makes it.
+    pub check: u64,
+    /// The backend's id.
+    pub backend: u32,
+    /// Always 0.
+    pub pad: u32,
+}
+
+impl Sibling {
+    /// The value of a key.
+    pub fn new(key: &SiblingKey, backend: u32) -> Self {
+        Self { check: 0, backend, pad: 0 }.of(key)
+    }
 }
 
 /// One element of `BREAKS`, at the index that is the Service port's id: how often a client was given another backend, by
@@ -350,9 +399,15 @@ pub struct BreakRate {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Reply4 {
+    /// Of the key, as [`Keyed::of`] makes it.
+    pub check: u64,
+    /// The frontend's port, in host order.
+    #[cfg(feature = "other-layout")]
+    pub port: u32,
     /// The frontend's address.
     pub address: Address4,
     /// The frontend's port, in host order.
+    #[cfg(not(feature = "other-layout"))]
     pub port: u32,
 }
 
@@ -360,10 +415,22 @@ pub struct Reply4 {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Reply6 {
+    /// Of the key, as [`Keyed::of`] makes it.
+    pub check: u64,
+    /// The frontend's port, in host order.
+    #[cfg(feature = "other-layout")]
+    pub port: u32,
+    /// Always 0.
+    #[cfg(feature = "other-layout")]
+    pub pad: u32,
     /// The frontend's address.
     pub address: Address6,
     /// The frontend's port, in host order.
+    #[cfg(not(feature = "other-layout"))]
     pub port: u32,
+    /// Always 0.
+    #[cfg(not(feature = "other-layout"))]
+    pub pad: u32,
 }
 
 /// How a packet reaches another node.
@@ -485,21 +552,22 @@ pub struct Name {
 // The layouts as the kernel sees them; a change here is a change of `VERSION`.
 const _: () = assert!(size_of::<FrontendKey4>() == 8);
 const _: () = assert!(size_of::<FrontendKey6>() == 20);
-const _: () = assert!(size_of::<Frontend>() == 32);
+const _: () = assert!(size_of::<Frontend>() == 40);
 const _: () = assert!(size_of::<Backend>() == 32);
 const _: () = assert!(size_of::<FlowKey4>() == 16);
 const _: () = assert!(size_of::<FlowKey6>() == 40);
-const _: () = assert!(size_of::<Flow>() == 16);
-const _: () = assert!(size_of::<Reply4>() == 8);
-const _: () = assert!(size_of::<Reply6>() == 20);
+const _: () = assert!(size_of::<Flow>() == if cfg!(feature = "other-layout") { 32 } else { 24 });
+const _: () = assert!(size_of::<Reply4>() == 16);
+const _: () = assert!(size_of::<Reply6>() == 32);
 const _: () = assert!(size_of::<NextHop4>() == 40);
 const _: () = assert!(size_of::<NextHop6>() == 64);
 const _: () = assert!(size_of::<Config>() == 12);
 const _: () = assert!(size_of::<AffinityKey4>() == 12);
 const _: () = assert!(size_of::<AffinityKey6>() == 24);
-const _: () = assert!(size_of::<Affinity>() == 24);
+const _: () = assert!(size_of::<Affinity>() == 32);
 const _: () = assert!(size_of::<Ghost>() == 16);
 const _: () = assert!(size_of::<SiblingKey>() == 8);
+const _: () = assert!(size_of::<Sibling>() == 16);
 const _: () = assert!(size_of::<ServiceCounts>() == 24);
 const _: () = assert!(size_of::<BreakEvent>() == 48);
 const _: () = assert!(size_of::<BreakRate>() == 16);

@@ -2,6 +2,7 @@
 
 use crate::{
     family::Family,
+    layout::Keyed,
     packet::{FamilyTables, Stage},
     parse::Headers,
 };
@@ -18,7 +19,7 @@ pub fn note<F: Family, T: FamilyTables<F>>(
     pod_port: u16,
 ) {
     let key = F::flow_key(headers.ip.source, pod_address, headers.source_port, pod_port, headers.ip.protocol);
-    let reply = F::reply(headers.ip.destination, headers.destination_port);
+    let reply = F::reply(headers.ip.destination, headers.destination_port).of(&key);
     let stage = match tables.reply(Stage::Established, &key) {
         Some(known) if known == reply => return,
         Some(_) => Stage::Established,

@@ -26,6 +26,9 @@ use crate::world::Protocol;
 /// SYN to be sent again, which the kernel does after a second.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// What is said where a connection ends instead of an answer.
+pub(crate) const CLOSED: &str = "the server closed the connection";
+
 /// A client machine of the lab.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -95,7 +98,21 @@ pub fn who_from(namespace: &Namespace, protocol: Protocol, to: SocketAddr) -> Re
 
 /// Opens a TCP connection from the namespace that the thread is in.
 pub(crate) fn connect(to: SocketAddr, from: SocketAddr) -> Result<Connection> {
-    Connection::new(open(to, Some(from), PATIENCE)?)
+    connect_within(to, from, PATIENCE)
+}
+
+/// The same; it may take at most this long, and so may each of its answers.
+pub(crate) fn connect_within(to: SocketAddr, from: SocketAddr, limit: Duration) -> Result<Connection> {
+    let connection = Connection::new(open(to, Some(from), limit)?)?;
+    connection.wait_at_most(limit)?;
+    Ok(connection)
+}
+
+/// Sends a datagram from the namespace that the thread is in, and returns the answer that comes within this time.
+pub(crate) fn send_within(to: SocketAddr, from: SocketAddr, limit: Duration) -> Result<Answer> {
+    let socket = datagrams(to, Some(from))?;
+    socket.wait_at_most(limit)?;
+    socket.who()
 }
 
 /// An open TCP connection to a Pod's server.
@@ -113,9 +130,27 @@ impl Connection {
         Ok(Self { output: stream.try_clone()?, input: BufReader::with_capacity(CHUNK_BYTES, stream) })
     }
 
+    /// Lets each answer take so long.
+    pub fn wait_at_most(&self, limit: Duration) -> Result<()> {
+        // Both halves are one socket.
+        self.output.set_read_timeout(Some(limit)).context("cannot set a time-out")?;
+        self.output.set_write_timeout(Some(limit)).context("cannot set a time-out")
+    }
+
     /// Asks who is at the other end. Can be asked again and again on the same connection.
     pub fn who(&mut self) -> Result<Answer> {
         self.ask(Request::Who)?;
+        self.read_line()
+    }
+
+    /// Asks who is at the other end, to be told after this time. Nothing is sent until then, by nobody.
+    pub fn ask_for_later(&mut self, delay: Duration) -> Result<()> {
+        let milliseconds = u64::try_from(delay.as_millis()).context("a delay of ages")?;
+        self.ask(Request::Later { milliseconds })
+    }
+
+    /// Waits for the answer that was asked for.
+    pub fn answer(&mut self) -> Result<Answer> {
         self.read_line()
     }
 
@@ -177,7 +212,7 @@ impl Connection {
     fn read_line<T: serde::de::DeserializeOwned>(&mut self) -> Result<T> {
         let mut line = String::new();
         self.input.read_line(&mut line).context("no answer on an open connection")?;
-        ensure!(!line.is_empty(), "the server closed the connection");
+        ensure!(!line.is_empty(), CLOSED);
         serde_json::from_str(&line).with_context(|| format!("{line:?} is no answer"))
     }
 }

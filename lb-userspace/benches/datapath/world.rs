@@ -184,10 +184,10 @@ fn backend(memory: &mut Memory, is_v6: bool, id: u32, node: u32) {
 fn frontend(memory: &mut Memory, address: IpAddr, port: u16, protocol: Protocol, value: &Frontend) {
     match address {
         IpAddr::V4(address) => {
-            memory.v4.frontends.insert(V4::frontend_key(address.into(), port, protocol), *value);
+            memory.v4.add_frontend(V4::frontend_key(address.into(), port, protocol), *value);
         }
         IpAddr::V6(address) => {
-            memory.v6.frontends.insert(V6::frontend_key(address.into(), port, protocol), *value);
+            memory.v6.add_frontend(V6::frontend_key(address.into(), port, protocol), *value);
         }
     }
 }

@@ -67,6 +67,13 @@ pub struct AgentOptions {
         value_parser = BoolishValueParser::new(), help_heading = "Log"
     )]
     pub log_drops: bool,
+    /// Whether what is seen for the first time is kept apart until its second packet; off shows what a flood does without
+    /// the guard
+    #[arg(
+        long, env = "LIMPET_FLOOD_GUARD", value_name = "on|off", default_value = "on", action = ArgAction::Set,
+        value_parser = on_or_off, hide_short_help = true, help_heading = "For measurements"
+    )]
+    pub flood_guard: bool,
     /// Which lines to write: error, warn, info, debug or trace; by module, as in info,lb_userspace=debug
     #[arg(
         long, env = "LIMPET_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter,
@@ -125,6 +132,14 @@ pub struct TellingOptions {
         value_parser = BoolishValueParser::new()
     )]
     pub break_events: bool,
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("there are: on, off".to_owned()),
+    }
 }
 
 /// Makes sure that the text chooses log lines, in the syntax of `RUST_LOG`.

@@ -19,6 +19,8 @@ use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 pub use self::kube::{ConnectError, Kube};
+#[doc(hidden)]
+pub use self::kube::Told;
 pub use directory::{Directory, MAX_FILE_BYTES, MAX_FILES, MAX_OBJECTS};
 pub use either::{Changes, Manifests, Source, SourceState, Standing};
 pub use problem::{MAX_PROBLEMS_PER_OBJECT, Problem, Severity, limited, quoted};

@@ -18,12 +18,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
+use limpet_lab::Options;
 use support::{SharedLab, Test};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let lab = Arc::new(SharedLab::default());
+    let lab = Arc::new(SharedLab::of(Options::default()));
     let trials = tests()
         .into_iter()
         .map(|Test { name, run }| {

@@ -3,15 +3,19 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use libtest_mimic::Failed;
 use limpet_lab::address::{Family, NODES};
-use limpet_lab::client::Connection;
+use limpet_lab::api_server::ApiServer;
+use limpet_lab::client::{Client, Connection};
 use limpet_lab::world::{FrontendKind, Protocol, ServiceSpec};
 use limpet_lab::{Lab, Options, wait};
+use serde_json::Value;
 
 /// The node that load-balancer IPs and external IPs are routed to, unless a test changes it.
 pub(crate) const INGRESS: u8 = 1;
@@ -20,6 +24,9 @@ pub(crate) const CHANGE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long one look for an answer takes at most: too short for a second SYN, which another look sends sooner.
 pub(crate) const LOOK: Duration = Duration::from_millis(500);
+
+/// How long an agent may take to find the API server again: it waits longer after each failure.
+pub(crate) const BACK_LIMIT: Duration = Duration::from_secs(20);
 
 type Run = Box<dyn FnOnce(&mut Lab) -> Result<()> + Send>;
 
@@ -36,14 +43,21 @@ impl Test {
 }
 
 /// The lab of all tests. It is started by the first one, so that listing tests starts nothing.
-#[derive(Default)]
-pub(crate) struct SharedLab(Mutex<Option<Result<Lab, String>>>);
+pub(crate) struct SharedLab {
+    options: Options,
+    lab: Mutex<Option<Result<Lab, String>>>,
+}
 
 impl SharedLab {
+    /// One of this kind.
+    pub(crate) fn of(options: Options) -> Self {
+        Self { options, lab: Mutex::default() }
+    }
+
     pub(crate) fn run(&self, test: Run) -> Result<(), Failed> {
-        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self.lab.lock().unwrap_or_else(PoisonError::into_inner);
         let lab = guard
-            .get_or_insert_with(|| Lab::start(Options::default()).map_err(|error| format!("{error:#}")))
+            .get_or_insert_with(|| Lab::start(self.options.clone()).map_err(|error| format!("{error:#}")))
             .as_mut()
             .map_err(|error| Failed::from(format!("the lab does not start: {error}")))?;
         // A panic must not poison the lab for the tests that follow.
@@ -53,7 +67,7 @@ impl SharedLab {
     }
 
     pub(crate) fn end(&self) -> Result<()> {
-        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self.lab.lock().unwrap_or_else(PoisonError::into_inner);
         match guard.take() {
             Some(Ok(lab)) => lab.end(),
             Some(Err(_)) | None => Ok(()),
@@ -171,4 +185,84 @@ pub(crate) fn ask_all(held: &mut [Held], when: &str) -> Result<()> {
         held.ask().with_context(|| format!("{when}, connection {index} of {total}"))?;
     }
     Ok(())
+}
+
+/// Waits until `limpet status` on a node ends with this code and has one line with all these parts.
+pub(crate) fn says(lab: &Lab, node: u8, code: i32, parts: &[&str]) -> Result<()> {
+    says_within(lab, node, code, parts, CHANGE_LIMIT)
+}
+
+/// The same for what may take longer.
+pub(crate) fn says_within(lab: &Lab, node: u8, code: i32, parts: &[&str], limit: Duration) -> Result<()> {
+    wait::until_true(&format!("a line of the status of n{node} with {parts:?}"), limit, || {
+        let said = lab.limpet(node, &["status"])?;
+        let found = said.stdout.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+        ensure!(found, "it says {}", said.stdout);
+        ensure!(said.success == (code == 0), "its exit code is not {code}: {}", said.stdout);
+        Ok(true)
+    })
+}
+
+/// Waits until `limpet status` on a node ends with 0 and has nothing to complain of.
+pub(crate) fn is_content(lab: &Lab, node: u8) -> Result<()> {
+    is_content_within(lab, node, CHANGE_LIMIT)
+}
+
+/// The same for what may take longer.
+pub(crate) fn is_content_within(lab: &Lab, node: u8, limit: Duration) -> Result<()> {
+    wait::until_true(&format!("the status of n{node} to be content"), limit, || {
+        let said = lab.limpet(node, &["status"])?;
+        ensure!(said.success && !said.stdout.contains("SEVERITY"), "it says {}", said.stdout);
+        Ok(true)
+    })
+}
+
+/// Runs a case while a client connects as fast as it can; all of its connections but `may_break` must be answered, and
+/// there must be some.
+pub(crate) fn while_clients_connect(
+    client: &Client,
+    to: SocketAddr,
+    may_break: usize,
+    case: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let connecting = scope.spawn(|| {
+            let (mut connected, mut broken) = (0, 0);
+            while !done.load(Ordering::Relaxed) {
+                match client.tcp_who(to, None) {
+                    Ok(_) => connected += 1,
+                    Err(_) if broken < may_break => broken += 1,
+                    Err(error) => return Err(error.context(format!("connection {connected}"))),
+                }
+            }
+            anyhow::Ok(connected)
+        });
+        let outcome = case();
+        done.store(true, Ordering::Relaxed);
+        let connected = connecting.join().map_err(|_| anyhow!("a client panicked"))??;
+        outcome?;
+        ensure!(connected > 20, "there were only {connected} connections");
+        Ok(())
+    })
+}
+
+/// The API server of a lab that has one.
+pub(crate) fn api(lab: &Lab) -> Result<&ApiServer> {
+    Ok(lab.manifests().api_server().context("the lab has no API server")?)
+}
+
+/// Waits until all agents say that they hear of changes, or that they do not.
+pub(crate) fn wait_until_connected(lab: &Lab, connected: bool) -> Result<()> {
+    for node in 1..=NODES {
+        wait::until_true(&format!("the agent on n{node} to be connected: {connected}"), BACK_LIMIT, || {
+            Ok(lab.status(node)?.agent.source.connected == connected)
+        })?;
+    }
+    Ok(())
+}
+
+/// What is programmed at the ingress node.
+pub(crate) fn backends(lab: &Lab) -> Result<Value> {
+    lab.limpet(INGRESS, &["get", "backends", "-A", "-o", "json"])?.json()
 }

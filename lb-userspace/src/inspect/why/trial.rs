@@ -50,7 +50,10 @@ pub struct Moved {
 impl Trial {
     /// On what the programs know at this time.
     pub fn new(rules: &Rules, now_seconds: u32) -> Self {
-        let mut memory = Memory { now_seconds, siblings: rules.siblings.clone(), ..Memory::with_ghosts(1) };
+        let mut memory = Memory { now_seconds, ..Memory::with_ghosts(1) };
+        for (key, backend) in &rules.siblings {
+            memory.add_sibling(*key, *backend);
+        }
         for (id, backend) in &rules.backends {
             let index = *id as usize;
             if memory.backends.len() <= index {
