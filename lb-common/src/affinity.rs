@@ -12,7 +12,7 @@ use crate::{
     choose::look_up,
     family::{Address, Family},
     ghost, hash,
-    layout::{Affinity, Backend, BreakEvent, Frontend, SiblingKey, affinity_flags, backend_state, frontend_flags},
+    layout::{Affinity, Backend, BreakEvent, Frontend, Key, SiblingKey, affinity_flags, backend_state, frontend_flags},
     packet::{FamilyTables, Stage, Tables},
     parse::Headers,
     reason::Reason,
@@ -111,6 +111,7 @@ pub fn choose<F: Family, T: FamilyTables<F>>(tables: &T, ask: &Ask<F>) -> Result
     if ask.begins {
         let now_seconds = tables.now_seconds();
         let affinity = Affinity {
+            check: ask.key.check(),
             backend: id,
             generation: backend.generation,
             since_seconds: now_seconds,
@@ -162,6 +163,7 @@ fn choose_again<F: Family, T: FamilyTables<F>>(
     }
     let is_same = is_same(tables, (affinity.backend, affinity.generation), (id, backend.generation), &backend);
     let next = Affinity {
+        check: affinity.check,
         backend: id,
         generation: backend.generation,
         since_seconds: if is_same { affinity.since_seconds } else { now_seconds },

@@ -4,9 +4,9 @@
 
 use crate::{
     affinity::{self, Ask},
-    family::Family,
+    family::{Address, Family},
     hash,
-    layout::{Backend, Flow, Frontend, INSIDE, SLOT_BACKEND_MASK, backend_state, frontend_flags},
+    layout::{Backend, Flow, Frontend, INSIDE, Key, SLOT_BACKEND_MASK, backend_state, frontend_flags},
     packet::{FamilyTables, Stage, Tables},
     parse::Headers,
     reason::Reason,
@@ -45,7 +45,7 @@ pub struct Choice {
 /// Chooses the backend for a packet to `frontend`, and remembers the flow.
 ///
 /// # Errors
-/// [`Reason::FromInside`] and [`Reason::SourceRange`] for a packet that would begin something and may not,
+/// [`Reason::BadSource`], [`Reason::FromInside`] and [`Reason::SourceRange`] for a packet that would begin something and may not,
 /// [`Reason::NoBackend`] for a Service port without a usable backend, [`Reason::BadTable`] when the table is wrong.
 #[inline(always)]
 pub fn choose<F: Family, T: FamilyTables<F>>(
@@ -77,6 +77,10 @@ pub fn choose<F: Family, T: FamilyTables<F>>(
     };
     // Only here: who has a flow keeps it, whatever becomes of the ranges.
     //
+    // Nobody answers to such a source, and what a frontend sends another one may go round for ever.
+    if !headers.ip.source.is_host() || tables.frontend(&headers.source_key::<F>()).is_some() {
+        return Err(Reason::BadSource);
+    }
     // Who is inside the cluster cannot be served from here where the choice falls on a Pod of the node that it is on itself:
     // that node's kernel takes no packet from the network with its own address as source, and what its Pods answer each
     // other never leaves by an uplink, where the frontend would be put back.
@@ -94,10 +98,13 @@ pub fn choose<F: Family, T: FamilyTables<F>>(
         look_up(tables, frontend, headers.flow_hash())?
     };
     let flow = Flow {
+        check: key.check(),
         backend: id,
         generation: backend.generation,
         since_seconds: tables.now_seconds(),
         service: frontend.service,
+        #[cfg(feature = "other-layout")]
+        spare: 0,
     };
     tables.remember_flow(stage, &key, &flow);
     Ok(Choice { backend, how })

@@ -33,7 +33,7 @@ fn restore_family<F: Family, P: Packet, T: FamilyTables<F>>(packet: &mut P, tabl
         Ok(headers) => headers,
         Err(reason) => return Verdict::pass(reason.at_egress()),
     };
-    if tables.local_backend(&headers.source_key::<F>()).is_none() {
+    if !tables.is_local_backend(&headers.source_key::<F>()) {
         return Verdict::pass(Reason::EgressNotABackend);
     }
     let Some(reply) = reply::find::<F, T>(tables, &headers) else {
@@ -57,6 +57,10 @@ fn clamp_mss<F: Family, P: Packet, T: Tables>(packet: &mut P, tables: &T, header
         Some(limit) => limit,
     };
     let end = headers.tcp_header_length();
+    // What is behind the packet's own end is no part of its checksum.
+    if headers.l4 - headers.l3 + end > headers.ip.total_length {
+        return Delta::NONE;
+    }
     let mut at = TCP_HEADER;
     for _ in 0..MAX_OPTIONS {
         if at + usize::from(MSS_LENGTH) > end || at > MAX_TCP_HEADER {

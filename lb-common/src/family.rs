@@ -11,8 +11,8 @@ use crate::{
     geneve::{TunnelOption4, TunnelOption6},
     icmp::{ICMP_HEADER, Icmp},
     layout::{
-        AffinityKey4, AffinityKey6, Config, FlowKey4, FlowKey6, FrontendKey4, FrontendKey6, NextHop, NextHop4,
-        NextHop6, Reply4, Reply6, SourceRange4, SourceRange6,
+        AffinityKey4, AffinityKey6, Config, FlowKey4, FlowKey6, FrontendKey4, FrontendKey6, Key, Keyed, NextHop,
+        NextHop4, NextHop6, Reply4, Reply6, SourceRange4, SourceRange6,
     },
     packet::Packet,
     parse::Ip,
@@ -30,15 +30,15 @@ pub trait Family: Copy + 'static {
     /// The address.
     type Address: Address;
     /// Key of `FRONTENDS` and `LOCALS`.
-    type FrontendKey: Layout + Eq + Hash;
+    type FrontendKey: Key;
     /// Key of `FLOWS` and `REPLIES`.
-    type FlowKey: Layout + Eq + Hash;
+    type FlowKey: Key;
     /// Key of `AFFINITY`.
-    type AffinityKey: Layout + Eq + Hash;
+    type AffinityKey: Key;
     /// Key of `SOURCE_RANGES`, behind the length of its prefix.
     type SourceRange: Layout + Eq + Hash;
     /// Value of `REPLIES`: the frontend that a reply must carry as its source.
-    type Reply: Layout + Eq;
+    type Reply: Keyed + Eq;
     /// Value of `NEXT_HOPS`: how to reach another node.
     type NextHop: NextHop<Self::Address> + Layout;
     /// Geneve header with our option.
@@ -106,8 +106,11 @@ pub trait Family: Copy + 'static {
     /// A key of `SOURCE_RANGES`: an address and the Service port that it asks for.
     fn source_range(service: u32, address: Self::Address) -> Self::SourceRange;
 
-    /// A value of `REPLIES`.
+    /// A value of `REPLIES`, nobody's yet.
     fn reply(address: Self::Address, port: u16) -> Self::Reply;
+
+    /// The same value with one answer more, and how many there are then.
+    fn answered(reply: Self::Reply) -> (Self::Reply, u16);
 
     /// Largest MSS that a SYN-ACK may announce, in bytes; 0: leave it alone.
     fn largest_mss(config: &Config) -> u16;
@@ -208,7 +211,13 @@ impl Family for V4 {
 
     #[inline(always)]
     fn reply(address: Address4, port: u16) -> Reply4 {
-        Reply4 { address, port: port.into() }
+        Reply4 { check: 0, address, port, answers: 0 }
+    }
+
+    #[inline(always)]
+    fn answered(reply: Reply4) -> (Reply4, u16) {
+        let answers = reply.answers.saturating_add(1);
+        (Reply4 { answers, ..reply }, answers)
     }
 
     #[inline(always)]
@@ -218,7 +227,7 @@ impl Family for V4 {
 
     #[inline(always)]
     fn reply_parts(reply: &Reply4) -> (Address4, u16) {
-        (reply.address, reply.port as u16)
+        (reply.address, reply.port)
     }
 }
 
@@ -306,7 +315,13 @@ impl Family for V6 {
 
     #[inline(always)]
     fn reply(address: Address6, port: u16) -> Reply6 {
-        Reply6 { address, port: port.into() }
+        Reply6 { check: 0, address, port, answers: 0, pad: 0 }
+    }
+
+    #[inline(always)]
+    fn answered(reply: Reply6) -> (Reply6, u16) {
+        let answers = reply.answers.saturating_add(1);
+        (Reply6 { answers, ..reply }, answers)
     }
 
     #[inline(always)]
@@ -316,6 +331,6 @@ impl Family for V6 {
 
     #[inline(always)]
     fn reply_parts(reply: &Reply6) -> (Address6, u16) {
-        (reply.address, reply.port as u16)
+        (reply.address, reply.port)
     }
 }

@@ -14,6 +14,9 @@ pub const OPTION_TYPE: u8 = 0x81;
 /// Geneve's C bit: critical options present.
 const GENEVE_CRITICAL: u8 = 0x40;
 
+/// Geneve's O bit: a message about the tunnel, whose payload is nobody's packet.
+const GENEVE_CONTROL: u8 = 0x80;
+
 /// The fixed Geneve header, followed by the option's header.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -49,6 +52,7 @@ impl GeneveStart {
     #[inline(always)]
     fn is_ours(&self, protocol: EtherType, data_words: u8) -> bool {
         self.version_length == data_words + 1
+            && self.flags & GENEVE_CONTROL == 0
             && self.protocol.get() == protocol.0
             && self.option_class.get() == OPTION_CLASS
             && self.option_type == OPTION_TYPE

@@ -6,7 +6,7 @@ use crate::{
     affinity::{self, Ask},
     checksum::Delta,
     family::Family,
-    layout::{Affinity, Backend, BreakEvent, Config, Flow, Frontend, Ghost, SiblingKey},
+    layout::{Affinity, Backend, BreakEvent, Config, Flow, Frontend, Ghost, Sibling, SiblingKey, fitting},
     reason::Reason,
     reject,
 };
@@ -96,8 +96,15 @@ pub trait Tables {
     /// A backend by its id.
     fn backend(&self, id: u32) -> Option<Backend>;
 
+    /// The element of a Service port's backend that is on the same Pod as another port's, as it is found: it may be
+    /// another key's by then.
+    fn find_sibling(&self, key: &SiblingKey) -> Option<Sibling>;
+
     /// The backend of a Service port that is on the same Pod as another port's.
-    fn sibling(&self, key: &SiblingKey) -> Option<u32>;
+    #[inline(always)]
+    fn sibling(&self, key: &SiblingKey) -> Option<u32> {
+        Some(fitting(key, || self.find_sibling(key))?.backend)
+    }
 
     /// Part `way` of set `set` of the ghosts; `None` past the last set.
     fn ghost(&self, set: u32, way: u32) -> Option<Ghost>;
@@ -107,6 +114,10 @@ pub trait Tables {
 
     /// Counts that a client was given another backend, and tells user space of it.
     fn report_break(&self, event: &BreakEvent);
+
+    /// Whether what is seen for the first time is only noted, in the `NEW_` maps. Without that guard, which is for measurements
+    /// alone, everything goes into the large map at once.
+    fn is_guarded(&self) -> bool;
 
     /// Counts that another packet is answered in place of a Pod; whether it may be.
     fn may_reject(&self) -> bool;
@@ -119,27 +130,48 @@ pub trait Tables {
 }
 
 /// What is known of one address family.
+///
+/// What begins with `find_` gives out a value as it is found, which may be another key's by then: the datapath asks by the
+/// methods without it.
 pub trait FamilyTables<F: Family>: Tables {
+    /// The element of the frontend with this address, port and protocol.
+    fn find_frontend(&self, key: &F::FrontendKey) -> Option<Frontend>;
+
     /// The frontend with this address, port and protocol.
-    fn frontend(&self, key: &F::FrontendKey) -> Option<Frontend>;
+    #[inline(always)]
+    fn frontend(&self, key: &F::FrontendKey) -> Option<Frontend> {
+        fitting(key, || self.find_frontend(key))
+    }
 
     /// Whether an address is in one of a Service port's ranges, or of the cluster's own ([`INSIDE`](crate::layout::INSIDE)).
     fn is_source_in_range(&self, service: u32, source: &F::Address) -> bool;
 
-    /// The id of the backend on this node with this address, port and protocol.
-    fn local_backend(&self, key: &F::FrontendKey) -> Option<u32>;
+    /// Whether there is a backend on this node with this address, port and protocol.
+    fn is_local_backend(&self, key: &F::FrontendKey) -> bool;
 
-    /// The id of the other node with this address.
-    fn peer(&self, address: &F::Address) -> Option<u32>;
+    /// Whether another node has this address.
+    fn is_peer(&self, address: &F::Address) -> bool;
 
     /// The way to a node.
     fn next_hop(&self, node: u32) -> Option<F::NextHop>;
 
-    /// Where a flow goes.
-    fn flow(&self, stage: Stage, key: &F::FlowKey) -> Option<Flow>;
+    /// The element of a flow.
+    fn find_flow(&self, stage: Stage, key: &F::FlowKey) -> Option<Flow>;
 
-    /// Remembers where a flow goes. A full map makes room by forgetting what was not used for longest.
-    fn remember_flow(&self, stage: Stage, key: &F::FlowKey, flow: &Flow);
+    /// Where a flow goes.
+    #[inline(always)]
+    fn flow(&self, stage: Stage, key: &F::FlowKey) -> Option<Flow> {
+        if self.has(stage) { fitting(key, || self.find_flow(stage, key)) } else { None }
+    }
+
+    /// Remembers where a flow goes in the map of a stage. A full map makes room by forgetting what was not used for longest.
+    fn put_flow(&self, stage: Stage, key: &F::FlowKey, flow: &Flow);
+
+    /// Remembers where a flow goes.
+    #[inline(always)]
+    fn remember_flow(&self, stage: Stage, key: &F::FlowKey, flow: &Flow) {
+        self.put_flow(self.place_of(stage), key, flow);
+    }
 
     /// [`affinity::choose`], and [`affinity::promote`] where that is to follow, wherever there is room for them.
     ///
@@ -166,14 +198,27 @@ pub trait FamilyTables<F: Family>: Tables {
         affinity::promote(self, ask);
     }
 
-    /// Where a client is held.
-    fn affinity(&self, stage: Stage, key: &F::AffinityKey) -> Option<Affinity>;
+    /// The element of a client.
+    fn find_affinity(&self, stage: Stage, key: &F::AffinityKey) -> Option<Affinity>;
 
-    /// Remembers where a client is held. A full map makes room as for flows.
-    fn remember_affinity(&self, stage: Stage, key: &F::AffinityKey, affinity: &Affinity);
+    /// Where a client is held.
+    #[inline(always)]
+    fn affinity(&self, stage: Stage, key: &F::AffinityKey) -> Option<Affinity> {
+        if self.has(stage) { fitting(key, || self.find_affinity(stage, key)) } else { None }
+    }
+
+    /// Remembers where a client is held in the map of a stage. A full map makes room as for flows.
+    fn put_affinity(&self, stage: Stage, key: &F::AffinityKey, affinity: &Affinity);
+
+    /// Remembers where a client is held.
+    #[inline(always)]
+    fn remember_affinity(&self, stage: Stage, key: &F::AffinityKey, affinity: &Affinity) {
+        self.put_affinity(self.place_of(stage), key, affinity);
+    }
 
     /// Makes `next` of a client that is held as `before` says. False, and nothing changed, where it has been given to
-    /// another backend meanwhile: of several packets that find it in one state, one alone succeeds.
+    /// another backend meanwhile, or its element to another client: of several packets that find it in one state, one
+    /// alone succeeds.
     fn replace_affinity(&self, stage: Stage, key: &F::AffinityKey, before: &Affinity, next: &Affinity) -> bool;
 
     /// Notes that a client that is held has begun a connection.
@@ -182,9 +227,33 @@ pub trait FamilyTables<F: Family>: Tables {
     /// Takes a client of one packet out of its map; true for one alone of several that try.
     fn take_new_affinity(&self, key: &F::AffinityKey) -> bool;
 
+    /// The element of a connection's replies.
+    fn find_reply(&self, stage: Stage, key: &F::FlowKey) -> Option<F::Reply>;
+
     /// The source that replies of a connection must carry.
-    fn reply(&self, stage: Stage, key: &F::FlowKey) -> Option<F::Reply>;
+    #[inline(always)]
+    fn reply(&self, stage: Stage, key: &F::FlowKey) -> Option<F::Reply> {
+        if self.has(stage) { fitting(key, || self.find_reply(stage, key)) } else { None }
+    }
+
+    /// Remembers the source that replies of a connection must carry, in the map of a stage.
+    fn put_reply(&self, stage: Stage, key: &F::FlowKey, reply: &F::Reply);
 
     /// Remembers the source that replies of a connection must carry.
-    fn remember_reply(&self, stage: Stage, key: &F::FlowKey, reply: &F::Reply);
+    #[inline(always)]
+    fn remember_reply(&self, stage: Stage, key: &F::FlowKey, reply: &F::Reply) {
+        self.put_reply(self.place_of(stage), key, reply);
+    }
+
+    /// Whether anything is in the map of a stage.
+    #[inline(always)]
+    fn has(&self, stage: Stage) -> bool {
+        stage == Stage::Established || self.is_guarded()
+    }
+
+    /// The stage whose map something of this stage goes into.
+    #[inline(always)]
+    fn place_of(&self, stage: Stage) -> Stage {
+        if self.has(stage) { stage } else { Stage::Established }
+    }
 }

@@ -7,7 +7,7 @@ use crate::{
     reason::Reason,
     wire::{
         self, Be16, ETHER_TYPE_OFFSET, ETHERNET_HEADER, EtherType, MAX_VLAN_TAGS, Protocol, TCP_CHECKSUM_OFFSET,
-        TCP_HEADER, Tcp, UDP_CHECKSUM_OFFSET, UDP_HEADER, Udp, VLAN_TAG, tcp_flags,
+        TCP_HEADER, Tcp, UDP_CHECKSUM_OFFSET, UDP_HEADER, UDP_LENGTH_OFFSET, Udp, VLAN_TAG, tcp_flags,
     },
 };
 
@@ -113,11 +113,20 @@ pub fn headers<F: Family, P: Packet>(packet: &P, l3: usize) -> Result<Headers<F:
 
 impl<A: Address> Headers<A> {
     /// Whether the lengths in the headers are possible, and the frame holds what they promise.
+    ///
+    /// A UDP datagram may be shorter than what IP carries (RFC 768 does not say that it must not), never longer.
     #[inline(always)]
     pub fn fit<P: Packet>(&self, packet: &P) -> bool {
-        let l4_header = if self.is_udp() { UDP_HEADER } else { TCP_HEADER };
-        let least = self.l4 - self.l3 + l4_header;
-        self.ip.total_length >= least && self.l3 + self.ip.total_length <= packet.length()
+        let header = self.l4 - self.l3;
+        if self.ip.total_length < header || self.l3 + self.ip.total_length > packet.length() {
+            return false;
+        }
+        let (least, length) = if self.is_udp() {
+            (UDP_HEADER, packet.read::<Be16>(self.l4 + UDP_LENGTH_OFFSET).map_or(0, |length| length.get().into()))
+        } else {
+            (TCP_HEADER, self.tcp_header_length())
+        };
+        length >= least && header + length <= self.ip.total_length
     }
 
     /// Whether this is UDP; otherwise it is TCP.

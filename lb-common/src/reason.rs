@@ -97,7 +97,7 @@ pub enum Reason {
     TunnelStranger = 14,
     /// To the tunnel, from a node, but not with our Geneve option.
     TunnelMalformed = 15,
-    /// What is inside the tunnel is no whole TCP or UDP packet.
+    /// What is inside the tunnel is no whole TCP or UDP packet, or is to the tunnel itself.
     TunnelInner = 16,
     /// Through the tunnel, for a backend that is not on this node.
     TunnelNotLocal = 17,
@@ -153,11 +153,13 @@ pub enum Reason {
     Rejected = 42,
     /// To a frontend, from a node or a Pod of the cluster: not outside traffic, and left to kube-proxy.
     FromInside = 43,
+    /// Would begin something, from an address that is not one host's, or from a frontend: no answer would get back.
+    BadSource = 44,
 }
 
 impl Reason {
     /// How many there are.
-    pub const COUNT: usize = 44;
+    pub const COUNT: usize = 45;
 
     /// All of them, each at the index that is its number.
     pub const ALL: [Self; Self::COUNT] = [
@@ -205,6 +207,7 @@ impl Reason {
         Self::NoLocalBackend,
         Self::Rejected,
         Self::FromInside,
+        Self::BadSource,
     ];
 
     /// Index in `COUNTERS`.
@@ -246,14 +249,18 @@ impl Reason {
             Self::OtherProtocol => ("other-protocol", Ingress, Pass, "neither TCP nor UDP"),
             Self::NotAFrontend => ("not-a-frontend", Ingress, Pass, "to an address and port of no Service"),
             Self::BadLength => ("bad-length", Ingress, Drop, "lengths in the headers do not fit the frame"),
-            Self::NoBackend => ("no-backend", Ingress, Drop, "no usable backend; not told, for the source or the rate"),
+            Self::NoBackend => {
+                ("no-backend", Ingress, Drop, "no usable backend; not told, for the frame's addresses or the rate")
+            }
             Self::BadTable => ("bad-table", Ingress, Drop, "the lookup table names no existing backend"),
             Self::NoNextHop => ("no-next-hop", Ingress, Drop, "the way to the backend's node is not known"),
             Self::TooBig => ("too-big", Ingress, Drop, "too large for the tunnel"),
             Self::NoHeadroom => ("no-headroom", Ingress, Drop, "the driver leaves no room for headers in front"),
             Self::TunnelStranger => ("tunnel-stranger", Ingress, Drop, "to the tunnel, but from no known node"),
             Self::TunnelMalformed => ("tunnel-malformed", Ingress, Drop, "to the tunnel, without our option"),
-            Self::TunnelInner => ("tunnel-inner", Ingress, Drop, "in the tunnel: no whole TCP or UDP packet"),
+            Self::TunnelInner => {
+                ("tunnel-inner", Ingress, Drop, "in the tunnel: no whole TCP or UDP packet, or the tunnel again")
+            }
             Self::TunnelNotLocal => ("tunnel-not-local", Ingress, Drop, "in the tunnel: for no backend of this node"),
             Self::LocalNew => ("local-new", Ingress, Forward, "new flow to a Pod on this node"),
             Self::LocalFlow => ("local-flow", Ingress, Forward, "known flow to a Pod on this node"),
@@ -281,6 +288,9 @@ impl Reason {
             Self::NoLocalBackend => ("no-local-backend", Ingress, Drop, "policy Local, no usable backend on this node"),
             Self::Rejected => ("rejected", Ingress, Answer, "no usable backend; told by ICMP port unreachable"),
             Self::FromInside => ("from-inside", Ingress, Pass, "to a frontend, from a node or Pod of the cluster"),
+            Self::BadSource => {
+                ("bad-source", Ingress, Drop, "from an address that no sender can have, or a frontend's")
+            }
         }
     }
 

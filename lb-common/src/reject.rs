@@ -1,11 +1,11 @@
 //! What becomes of a packet to a Service port that has no usable backend: the sender is told, so that it need not wait.
 //!
 //! The packet turns back where it is, as ICMP "port unreachable" from the frontend that it was sent to. Nobody is told whose
-//! address cannot be one sender's (RFC 1122, section 3.2.2; RFC 4443, section 2.4), nor more than so many a second:
-//! addresses are easily forged, and an answer is longer than the question.
+//! address cannot be one sender's (RFC 1122, section 3.2.2; RFC 4443, section 2.4): `choose` has kept those out. Nor are more
+//! than so many a second: addresses are easily forged, and an answer is longer than the question.
 
 use crate::{
-    family::{Address, Family},
+    family::Family,
     icmp::ICMP_HEADER,
     layer2::{Layer2, is_from_one_to_one},
     layout::{Frontend, Rate, frontend_flags},
@@ -32,8 +32,7 @@ pub fn nobody_there<F: Family, P: Packet, T: Tables>(
     if frontend.flags & frontend_flags::DROP_IF_EMPTY != 0 {
         return Verdict::drop(Reason::NoLocalBackend);
     }
-    let is_answerable = headers.ip.source.is_host() && is_from_one_to_one(packet);
-    if !is_answerable || !tables.may_reject() {
+    if !is_from_one_to_one(packet) || !tables.may_reject() {
         return Verdict::drop(Reason::NoBackend);
     }
     match packet.turn_back::<F>(headers.l3) {

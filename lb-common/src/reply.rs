@@ -2,6 +2,7 @@
 
 use crate::{
     family::Family,
+    layout::{Keyed, MANY_ANSWERS},
     packet::{FamilyTables, Stage},
     parse::Headers,
 };
@@ -18,9 +19,9 @@ pub fn note<F: Family, T: FamilyTables<F>>(
     pod_port: u16,
 ) {
     let key = F::flow_key(headers.ip.source, pod_address, headers.source_port, pod_port, headers.ip.protocol);
-    let reply = F::reply(headers.ip.destination, headers.destination_port);
+    let reply = F::reply(headers.ip.destination, headers.destination_port).of(&key);
     let stage = match tables.reply(Stage::Established, &key) {
-        Some(known) if known == reply => return,
+        Some(known) if F::reply_parts(&known) == F::reply_parts(&reply) => return,
         Some(_) => Stage::Established,
         None if headers.is_syn() => Stage::New,
         None => match tables.reply(Stage::New, &key) {
@@ -45,10 +46,12 @@ pub fn find<F: Family, T: FamilyTables<F>>(tables: &T, headers: &Headers<F::Addr
         return Some(reply);
     }
     let reply = tables.reply(Stage::New, &key)?;
-    // Of a subscription the client may never send another packet; but the Pod answers, so it is none of a flood. (A
-    // Pod's kernel answers any SYN: there, only the client's next packet says so.)
+    // Of a subscription the client may never send another packet; but the Pod goes on sending, so it is none of a flood.
+    // (A Pod's kernel answers any SYN, and again: there, only the client's next packet says so.)
     if headers.is_udp() {
-        tables.remember_reply(Stage::Established, &key, &reply);
+        let (reply, answers) = F::answered(reply);
+        let stage = if answers < MANY_ANSWERS { Stage::New } else { Stage::Established };
+        tables.remember_reply(stage, &key, &reply);
     }
     Some(reply)
 }

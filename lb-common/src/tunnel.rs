@@ -99,7 +99,7 @@ pub fn receive<F: Family, P: Packet, T: FamilyTables<F>>(
     tables: &T,
     outer: &Headers<F::Address>,
 ) -> Verdict {
-    if tables.peer(&outer.ip.source).is_none() {
+    if !tables.is_peer(&outer.ip.source) {
         return Verdict::drop(Reason::TunnelStranger);
     }
     let option = packet.read::<F::TunnelOption>(outer.l4 + UDP_HEADER);
@@ -107,10 +107,10 @@ pub fn receive<F: Family, P: Packet, T: FamilyTables<F>>(
         return Verdict::drop(Reason::TunnelMalformed);
     };
     let inner = match parse::headers::<F, P>(packet, outer.l3 + F::TUNNEL_OVERHEAD) {
-        Ok(inner) if inner.fit(packet) => Headers { l3: outer.l3, l4: outer.l4, ..inner },
+        Ok(inner) if inner.fit(packet) && !is_nested(outer, &inner) => Headers { l3: outer.l3, l4: outer.l4, ..inner },
         Ok(_) | Err(_) => return Verdict::drop(Reason::TunnelInner),
     };
-    if tables.local_backend(&F::frontend_key(address, port, inner.ip.protocol)).is_none() {
+    if !tables.is_local_backend(&F::frontend_key(address, port, inner.ip.protocol)) {
         return Verdict::drop(Reason::TunnelNotLocal);
     }
     if unwrap::<F, P>(packet, &inner, address, port).is_none() {
@@ -118,6 +118,12 @@ pub fn receive<F: Family, P: Packet, T: FamilyTables<F>>(
     }
     reply::note::<F, T>(tables, &inner, address, port);
     Verdict::pass(Reason::Decapsulated)
+}
+
+/// Whether what is inside is for the tunnel itself: no node sends that.
+#[inline(always)]
+fn is_nested<A: Address>(outer: &Headers<A>, inner: &Headers<A>) -> bool {
+    inner.destination_port == outer.destination_port && inner.ip.destination == outer.ip.destination
 }
 
 /// Takes off what [`wrap`] put in front, and addresses the packet to the Pod; `inner` are the packet's headers as they

@@ -27,6 +27,8 @@ pub const MAX_VLAN_TAGS: usize = 2;
 pub const UDP_HEADER: usize = 8;
 /// Length of a TCP header without options, in bytes.
 pub const TCP_HEADER: usize = 20;
+/// Offset of the length in a UDP header, in bytes.
+pub const UDP_LENGTH_OFFSET: usize = 4;
 /// Offset of the checksum in a UDP header, in bytes.
 pub const UDP_CHECKSUM_OFFSET: usize = 6;
 /// Offset of the checksum in a TCP header, in bytes.

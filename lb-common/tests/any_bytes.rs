@@ -22,7 +22,7 @@ fn memory() -> Memory {
     for (port, kind) in [(PORT, frontend_kind::LOAD_BALANCER_IP), (PORT + 1, frontend_kind::TUNNEL)] {
         for protocol in [Protocol::TCP, Protocol::UDP] {
             let frontend = Frontend { kind, ..Frontend::default() };
-            memory.v4.frontends.insert(V4::frontend_key(ADDRESS.into(), port, protocol), frontend);
+            memory.v4.add_frontend(V4::frontend_key(ADDRESS.into(), port, protocol), frontend);
         }
     }
     memory

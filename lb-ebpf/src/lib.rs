@@ -10,6 +10,7 @@
 
 mod claim;
 pub mod client;
+mod element;
 pub mod frame;
 pub mod maps;
 pub mod outcome;

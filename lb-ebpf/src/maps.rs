@@ -12,7 +12,7 @@ use lb_common::{
     layout::{
         Affinity, AffinityKey4, AffinityKey6, Backend, BreakCounts, BreakEvent, BreakRate, Config, Flow, FlowKey4,
         FlowKey6, Frontend, FrontendKey4, FrontendKey6, GHOSTS_PER_SET, Ghost, Name, NameKey, NextHop4, NextHop6, Rate,
-        Reply4, Reply6, SLOTS_PER_CHUNK, ServiceCounts, SiblingKey, SourceRange4, SourceRange6,
+        Reply4, Reply6, SLOTS_PER_CHUNK, ServiceCounts, Sibling, SiblingKey, SourceRange4, SourceRange6,
     },
 };
 
@@ -43,7 +43,7 @@ pub static BACKENDS: Array<Backend, 1> = Array::new();
 
 /// Backends on one Pod, of several ports of a Service that share their clients.
 #[btf_map]
-pub static SIBLINGS: HashMap<SiblingKey, u32, 1> = HashMap::new();
+pub static SIBLINGS: HashMap<SiblingKey, Sibling, 1> = HashMap::new();
 
 /// Shadows of held clients, in sets of a cache line.
 #[btf_map]

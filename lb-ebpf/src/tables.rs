@@ -10,12 +10,17 @@ use lb_common::{
     affinity::Ask,
     breaks::BreakReason,
     layout::{
-        Affinity, Backend, BreakEvent, Config, Flow, Frontend, GHOSTS_PER_SET, Ghost, SLOTS_PER_CHUNK, SiblingKey,
+        Affinity, Backend, BreakEvent, Config, Flow, Frontend, GHOSTS_PER_SET, Ghost, Keyed, SLOTS_PER_CHUNK, Sibling,
+        SiblingKey,
     },
     reject,
 };
 
-use crate::{claim, client, maps, source};
+use crate::{claim, client, element, maps, source};
+
+/// Set by the agent when it loads the programs: 0 leaves the guard against floods out. Read-only data, as what logs drops.
+#[unsafe(no_mangle)]
+static FLOOD_GUARD: u8 = 1;
 
 /// The pinned maps of this node.
 pub struct Maps;
@@ -64,9 +69,9 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn sibling(&self, key: &SiblingKey) -> Option<u32> {
-        // SAFETY: as for `frontend`; the datapath checks whose the backend is.
-        unsafe { maps::SIBLINGS.get(key) }.copied()
+    fn find_sibling(&self, key: &SiblingKey) -> Option<Sibling> {
+        // SAFETY: what was just looked up.
+        maps::SIBLINGS.get_ptr(key).map(|found| unsafe { element::copy(found) })
     }
 
     #[inline(always)]
@@ -94,6 +99,12 @@ impl Tables for Maps {
             unsafe { *count += 1 };
         }
         tell(event);
+    }
+
+    #[inline(always)]
+    fn is_guarded(&self) -> bool {
+        // SAFETY: a static of this program; volatile, because its value is patched in when the program is loaded.
+        (unsafe { core::ptr::read_volatile(&raw const FLOOD_GUARD) }) != 0
     }
 
     #[inline(always)]
@@ -155,11 +166,9 @@ fn tell(event: &BreakEvent) {
 
 impl<F: FamilyMaps> FamilyTables<F> for Maps {
     #[inline(always)]
-    fn frontend(&self, key: &F::FrontendKey) -> Option<Frontend> {
-        // SAFETY: the value is copied at once. An update puts a new element in place of the old one, and the kernel may
-        // give that to another key at the next update (kernel/bpf/hashtab.c, preallocated elements): for that moment a
-        // packet may see another frontend's value. Every value that was ever there is whole and leads to live slots.
-        unsafe { F::frontends().get(key) }.copied()
+    fn find_frontend(&self, key: &F::FrontendKey) -> Option<Frontend> {
+        // SAFETY: what was just looked up.
+        F::frontends().get_ptr(key).map(|found| unsafe { element::copy(found) })
     }
 
     #[inline(always)]
@@ -168,15 +177,14 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
     }
 
     #[inline(always)]
-    fn local_backend(&self, key: &F::FrontendKey) -> Option<u32> {
-        // SAFETY: as for `frontend`.
-        unsafe { F::locals().get(key) }.copied()
+    fn is_local_backend(&self, key: &F::FrontendKey) -> bool {
+        // Whatever becomes of the element: the key was there.
+        F::locals().get_ptr(key).is_some()
     }
 
     #[inline(always)]
-    fn peer(&self, address: &F::Address) -> Option<u32> {
-        // SAFETY: as for `frontend`.
-        unsafe { F::peers().get(address) }.copied()
+    fn is_peer(&self, address: &F::Address) -> bool {
+        F::peers().get_ptr(address).is_some()
     }
 
     #[inline(always)]
@@ -185,15 +193,13 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
     }
 
     #[inline(always)]
-    fn flow(&self, stage: Stage, key: &F::FlowKey) -> Option<Flow> {
-        // SAFETY: copied at once. An LRU may hand the element to another key meanwhile; the generation in the value
-        // and the backend's state keep what is read from being harmful: at worst one packet is told a backend that
-        // is alive and not its own.
-        unsafe { F::flows(stage).get(key) }.copied()
+    fn find_flow(&self, stage: Stage, key: &F::FlowKey) -> Option<Flow> {
+        // SAFETY: what was just looked up.
+        F::flows(stage).get_ptr(key).map(|found| unsafe { element::copy(found) })
     }
 
     #[inline(always)]
-    fn remember_flow(&self, stage: Stage, key: &F::FlowKey, flow: &Flow) {
+    fn put_flow(&self, stage: Stage, key: &F::FlowKey, flow: &Flow) {
         // A failure (no free element on this CPU) means that the next packet is decided anew, the same way.
         let _ = F::flows(stage).insert(key, flow, u64::from(BPF_ANY));
     }
@@ -209,29 +215,30 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
     }
 
     #[inline(always)]
-    fn affinity(&self, stage: Stage, key: &F::AffinityKey) -> Option<Affinity> {
-        // SAFETY: as for `flow`.
-        unsafe { F::affinity(stage).get(key) }.copied()
+    fn find_affinity(&self, stage: Stage, key: &F::AffinityKey) -> Option<Affinity> {
+        // SAFETY: what was just looked up.
+        F::affinity(stage).get_ptr(key).map(|found| unsafe { element::copy(found) })
     }
 
     #[inline(always)]
-    fn remember_affinity(&self, stage: Stage, key: &F::AffinityKey, affinity: &Affinity) {
-        // As for `remember_flow`: the client's next connection is decided anew, the same way.
+    fn put_affinity(&self, stage: Stage, key: &F::AffinityKey, affinity: &Affinity) {
+        // As for `put_flow`: the client's next connection is decided anew, the same way.
         let _ = F::affinity(stage).insert(key, affinity, u64::from(BPF_ANY));
     }
 
     #[inline(always)]
     fn replace_affinity(&self, stage: Stage, key: &F::AffinityKey, before: &Affinity, next: &Affinity) -> bool {
-        let Some(known) = F::affinity(stage).get_ptr_mut(key) else {
+        let Some(known) = client_at::<F>(stage, key) else {
             return false;
         };
         let (old, new) = ([before.backend, before.generation], [next.backend, next.generation]);
-        if !claim::compare_and_swap(known.cast(), old, new) {
+        // SAFETY: elements of an LRU map live as long as the map.
+        if !claim::compare_and_swap(unsafe { &raw mut (*known).backend }.cast(), old, new) {
             return false;
         }
-        // SAFETY: elements of an LRU map live as long as the map. Another CPU may write the same words, each of them whole; an
-        // element that was given to another key at this very moment gets this one's times and expiries: its client may be held
-        // for longer or shorter, or choose another slot next time.
+        // SAFETY: as above. Another CPU may write the same words, each of them whole; an element that was given to another key
+        // since it was looked at gets this one's times and expiries: its client may be held for longer or shorter, or
+        // choose another slot next time.
         let known = unsafe { &mut *known };
         known.since_seconds = next.since_seconds;
         known.last_used_seconds = next.last_used_seconds;
@@ -242,10 +249,9 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
 
     #[inline(always)]
     fn touch_affinity(&self, stage: Stage, key: &F::AffinityKey, now_seconds: u32) {
-        if let Some(known) = F::affinity(stage).get_ptr_mut(key) {
+        if let Some(known) = client_at::<F>(stage, key) {
             // SAFETY: as in `replace_affinity`.
-            let known = unsafe { &mut *known };
-            known.last_used_seconds = now_seconds;
+            unsafe { (*known).last_used_seconds = now_seconds };
         }
     }
 
@@ -255,16 +261,24 @@ impl<F: FamilyMaps> FamilyTables<F> for Maps {
     }
 
     #[inline(always)]
-    fn reply(&self, stage: Stage, key: &F::FlowKey) -> Option<F::Reply> {
-        // SAFETY: as for `flow`.
-        unsafe { F::replies(stage).get(key) }.copied()
+    fn find_reply(&self, stage: Stage, key: &F::FlowKey) -> Option<F::Reply> {
+        // SAFETY: what was just looked up.
+        F::replies(stage).get_ptr(key).map(|found| unsafe { element::copy(found) })
     }
 
     #[inline(always)]
-    fn remember_reply(&self, stage: Stage, key: &F::FlowKey, reply: &F::Reply) {
-        // As for `remember_flow`: the next packet notes it again.
+    fn put_reply(&self, stage: Stage, key: &F::FlowKey, reply: &F::Reply) {
+        // As for `put_flow`: the next packet notes it again.
         let _ = F::replies(stage).insert(key, reply, u64::from(BPF_ANY));
     }
+}
+
+/// Where a client is held, to be changed in place: not where the element has been given to another one since.
+#[inline(always)]
+fn client_at<F: FamilyMaps>(stage: Stage, key: &F::AffinityKey) -> Option<*mut Affinity> {
+    let known = F::affinity(stage).get_ptr_mut(key)?;
+    // SAFETY: what was just looked up.
+    unsafe { element::copy(known) }.fits(key).then_some(known)
 }
 
 impl FamilyMaps for V4 {

@@ -1,15 +1,13 @@
-//! Building frames, and checking the checksums of built ones, field by field and without the datapath's own code.
+//! Building frames, field by field and without the datapath's own code.
 
 use core::net::IpAddr;
 use std::vec::Vec;
 
+use super::dissect::{pseudo_header, sum16};
 use crate::wire::{Protocol, tcp_flags};
 
 /// Destination and source of the Ethernet header of built frames: locally administered addresses.
 const ETHERNET: [u8; 12] = [0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2];
-
-/// The protocol number of ICMP for IPv4.
-const ICMP: u8 = 1;
 
 /// What a TCP or UDP frame shall say.
 #[derive(Clone, Debug)]
@@ -133,52 +131,9 @@ impl FrameSpec {
     }
 }
 
-/// Whether the IPv4 header checksum, where there is one, and the TCP, UDP or ICMP checksum of a whole frame are right.
-/// The frame must have been built as [`FrameSpec::build`] does, by it or by the datapath from such a frame.
-pub fn checksums_are_valid(frame: &[u8]) -> bool {
-    let mut l3 = 14;
-    while frame[l3 - 2..l3] == [0x81, 0x00] || frame[l3 - 2..l3] == [0x88, 0xa8] {
-        l3 += 4;
-    }
-    let is_v4 = frame[l3] >> 4 == 4;
-    let (l4, protocol, addresses, total) = if is_v4 {
-        let total = usize::from(u16::from_be_bytes([frame[l3 + 2], frame[l3 + 3]]));
-        (l3 + 20, frame[l3 + 9], &frame[l3 + 12..l3 + 20], total)
-    } else {
-        let payload = usize::from(u16::from_be_bytes([frame[l3 + 4], frame[l3 + 5]]));
-        (l3 + 40, frame[l3 + 6], &frame[l3 + 8..l3 + 40], payload + 40)
-    };
-    let l4_bytes = &frame[l4..l3 + total];
-    let header_is_valid = !is_v4 || sum16(&[&frame[l3..l4]]) == 0xffff;
-    let no_checksum = u32::from(protocol) == Protocol::UDP.0 && l4_bytes[6..8] == [0, 0];
-    // ICMP alone has none.
-    let pseudo_header = if protocol == ICMP { Vec::new() } else { pseudo_header(addresses, protocol, l4_bytes.len()) };
-    let l4_is_valid = sum16(&[&pseudo_header, l4_bytes]) == 0xffff;
-    header_is_valid && (no_checksum || l4_is_valid)
-}
-
-fn pseudo_header(addresses: &[u8], protocol: u8, length: usize) -> Vec<u8> {
-    let mut header = addresses.to_vec();
-    header.extend((length as u32).to_be_bytes());
-    header.extend([0, 0, 0, protocol]);
-    header
-}
-
 fn v6(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
         IpAddr::V6(address) => address.octets(),
     }
-}
-
-/// One's complement sum of big-endian 16-bit words, an odd last byte padded (RFC 1071).
-fn sum16(parts: &[&[u8]]) -> u16 {
-    let bytes = parts.concat();
-    let words = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
-    let mut sum: u32 = 0;
-    for word in words {
-        sum += word;
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
 }

@@ -216,7 +216,7 @@ impl World {
                 let own = self.ids.get(&(service, pod.clone()));
                 let own = own.filter(|id| self.memory.backends[**id as usize].state == backend_state::ACTIVE);
                 if let Some(own) = own.filter(|_| both_share) {
-                    self.memory.siblings.insert(SiblingKey { service, backend: *other }, *own);
+                    self.memory.add_sibling(SiblingKey { service, backend: *other }, *own);
                 }
             }
         }
@@ -233,6 +233,7 @@ impl World {
                 | flag(settings.shared, frontend_flags::SERVICE_KEY),
             client_prefix: settings.prefix.unwrap_or(if self.is_v6 { 128 } else { 32 }),
             pad: 0,
+            check: 0,
             service: port,
             service_hash: if settings.shared { 0x5a5a } else { 0x5a00 + port },
             table_offset: port * TABLE,
@@ -244,11 +245,11 @@ impl World {
             match self.vip(port, vip) {
                 IpAddr::V4(address) => {
                     let key = V4::frontend_key(address.into(), 80, settings.protocol);
-                    self.memory.v4.frontends.insert(key, frontend);
+                    self.memory.v4.add_frontend(key, frontend);
                 }
                 IpAddr::V6(address) => {
                     let key = V6::frontend_key(address.into(), 80, settings.protocol);
-                    self.memory.v6.frontends.insert(key, frontend);
+                    self.memory.v6.add_frontend(key, frontend);
                 }
             }
         }

@@ -102,7 +102,7 @@ fn whoever_cannot_be_one_sender_is_not_told() {
         let source = source.parse().unwrap();
         let spec = FrameSpec { source, ..to(NOBODY, matches!(source, std::net::IpAddr::V6(_)), Protocol::UDP) };
         let memory = world();
-        assert_eq!(handle(&memory, &spec.build()).0, Verdict::drop(Reason::NoBackend), "{source}");
+        assert_eq!(handle(&memory, &spec.build()).0, Verdict::drop(Reason::BadSource), "{source}");
         assert_eq!(memory.rejects.borrow().sent, 0, "{source} is not counted as told");
     }
     for at in [0, 6] {

@@ -27,6 +27,11 @@ pub(crate) fn client(number: u32, is_v6: bool) -> IpAddr {
     address(198, number, is_v6)
 }
 
+/// The address of the Pod of a Service port.
+pub(crate) fn pod(service: u32, is_v6: bool) -> IpAddr {
+    address(10, service, is_v6)
+}
+
 fn address(first: u8, last: u32, is_v6: bool) -> IpAddr {
     if is_v6 {
         Ipv6Addr::new(0x2001, 0xdb8, first.into(), 0, 0, 0, 0, last as u16).into()
@@ -42,7 +47,7 @@ pub(crate) fn world() -> Memory {
         for service in [HERE, ELSEWHERE] {
             let id = service + if is_v6 { 8 } else { 0 };
             memory.backends[id as usize] = Backend {
-                address: words(address(10, service, is_v6)),
+                address: words(pod(service, is_v6)),
                 port: 8080,
                 protocol: 0,
                 state: backend_state::ACTIVE,
@@ -77,10 +82,10 @@ pub(crate) fn change(memory: &mut Memory, service: u32, is_v6: bool, change: imp
     for protocol in [Protocol::TCP, Protocol::UDP] {
         match vip(service, is_v6) {
             IpAddr::V4(vip) => {
-                memory.v4.frontends.insert(V4::frontend_key(vip.into(), PORT, protocol), frontend);
+                memory.v4.add_frontend(V4::frontend_key(vip.into(), PORT, protocol), frontend);
             }
             IpAddr::V6(vip) => {
-                memory.v6.frontends.insert(V6::frontend_key(vip.into(), PORT, protocol), frontend);
+                memory.v6.add_frontend(V6::frontend_key(vip.into(), PORT, protocol), frontend);
             }
         }
     }
