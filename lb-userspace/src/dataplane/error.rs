@@ -65,6 +65,35 @@ pub enum Error {
         /// What was asked for.
         wanted: u32,
     },
+    /// Another version's datapath runs, and nothing says what is in its maps.
+    #[error(
+        "{} holds the running datapath of another version (layout {}), which this one cannot read; run that version, or \
+         `limpet detach` first, which ends its connections",
+        path.parent().unwrap_or(path).display(), path.file_name().unwrap_or_default().display()
+    )]
+    UnknownVersion {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// A running datapath is larger than what was asked for.
+    #[error(
+        "map {name} of the running datapath holds more than there is to be room for; ask for more ({}), or run \
+         `limpet detach` first, which ends its connections",
+        flag(name)
+    )]
+    DoesNotFit {
+        /// The map.
+        name: String,
+    },
+    /// A running datapath may have values that a field of this version has no room for.
+    #[error(
+        "map {name} of the running datapath has a field that is narrower in this version; run the other one, or \
+         `limpet detach` first, which ends its connections"
+    )]
+    NarrowerField {
+        /// The map.
+        name: String,
+    },
     /// The kernel refuses the programs.
     #[error("the kernel refuses Limpet's programs{}", load_hint(source.as_ref()))]
     Load {
@@ -116,6 +145,19 @@ impl Error {
     /// A failure of the map with this name.
     pub fn map(name: &str, source: MapError) -> Self {
         Self::Map { name: name.to_owned(), source: Box::new(source) }
+    }
+}
+
+/// What says how much a map has room for.
+fn flag(map: &str) -> &'static str {
+    match map.trim_end_matches(['4', '6']) {
+        "SLOTS" => "--max-slots",
+        "BACKENDS" | "LOCALS" | "SIBLINGS" => "--max-backends",
+        "FRONTENDS" => "--max-frontends",
+        "SOURCE_RANGES" => "--max-source-ranges",
+        "PEERS" | "NEXT_HOPS" => "--max-nodes",
+        "SERVICE_COUNTS" | "BREAKS" => "--max-services",
+        _ => "--max-services, --max-backends, --max-nodes",
     }
 }
 

@@ -5,7 +5,7 @@ use lb_common::{
     Family, Reason, V4, V6,
     layout::{
         Affinity, Backend, BreakCounts, BreakRate, Config, Flow, Frontend, GHOSTS_PER_SET, Ghost, Name, NameKey, Rate,
-        ServiceCounts, SiblingKey,
+        ServiceCounts, Sibling, SiblingKey,
     },
 };
 
@@ -24,7 +24,7 @@ pub struct Maps {
     /// Names by kind and id.
     pub names: HashMap<MapData, Pod<NameKey>, Pod<Name>>,
     /// For a Service port and another port's backend, its own on the same Pod.
-    pub siblings: HashMap<MapData, Pod<SiblingKey>, u32>,
+    pub siblings: HashMap<MapData, Pod<SiblingKey>, Pod<Sibling>>,
     /// Shadows of held clients.
     pub ghosts: Array<MapData, Pod<[Ghost; GHOSTS_PER_SET as usize]>>,
     /// How often clients were given another backend, by Service port and reason, per CPU.

@@ -69,7 +69,8 @@ pub fn parse_backend(text: &str) -> Option<BackendName<'_>> {
     (!identity.is_empty()).then_some(BackendName { identity, node })
 }
 
-fn encode(whole: &str) -> Name {
+/// The name with this text, whatever it is the name of.
+pub(super) fn encode(whole: &str) -> Name {
     let fitting = whole.floor_char_boundary(NAME_BYTES);
     let mut text = [0; NAME_BYTES];
     for (to, from) in text.iter_mut().zip(whole.as_bytes().iter().take(fitting)) {

@@ -5,9 +5,10 @@ use aya::{
     maps::{MapData, MapInfo, RingBuf},
     programs::{Program, SchedClassifier, Xdp},
 };
-use lb_common::layout::{MAX_BACKEND_ID, SLOTS_PER_CHUNK};
+use lb_common::layout::{BreakEvent, MAX_BACKEND_ID, SLOTS_PER_CHUNK};
 
 use super::{Error, Maps, Pins, maps};
+use crate::fail_point;
 
 /// The object that the build made of `lb-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("LIMPET_BPF_OBJECT"));
@@ -20,8 +21,10 @@ const FLOWS_PER_NEW_FLOW: u32 = 8;
 /// Elements of an LRU map that the kernel may hold back per CPU, twice (kernel/bpf/bpf_lru_list.c: LOCAL_FREE_TARGET).
 const LRU_RESERVE_PER_CPU: u32 = 256;
 
-/// Bytes of breaks that wait for the agent, some 18,000 of them.
-const BREAK_EVENT_BYTES: u32 = 1 << 20;
+/// Most bytes of breaks that wait for the agent, some 16,000 of them.
+const MAX_BREAK_EVENT_BYTES: u32 = 1 << 20;
+/// Bytes of one of them, with the kernel's header.
+const BREAK_EVENT_BYTES: u32 = size_of::<BreakEvent>() as u32 + 8;
 /// Pairs of backends on one Pod, for each backend: a Service of five ports needs four.
 const SIBLINGS_PER_BACKEND: u32 = 4;
 
@@ -71,7 +74,7 @@ impl Sizes {
     }
 
     /// How many elements the map with this name has.
-    fn elements(&self, name: &str) -> u32 {
+    pub(super) fn elements(&self, name: &str) -> u32 {
         let reserve = u32::try_from(aya::util::nr_cpus().unwrap_or(1)).unwrap_or(1).saturating_mul(LRU_RESERVE_PER_CPU);
         match name.trim_end_matches(['4', '6']) {
             "SLOTS" => self.slots.div_ceil(SLOTS_PER_CHUNK),
@@ -89,12 +92,19 @@ impl Sizes {
             "GHOSTS" => self.clients,
             "SIBLINGS" => self.siblings(),
             "BREAKS" | "SERVICE_COUNTS" => self.services,
-            maps::BREAK_EVENTS => BREAK_EVENT_BYTES,
+            maps::BREAK_EVENTS => break_event_bytes(self.clients),
             "COUNTERS" => lb_common::Reason::COUNT as u32,
             _ => 1,
         }
         .max(1)
     }
+}
+
+/// Room for a break of every client, as far as the most bytes go. The kernel takes powers of two, and whole pages.
+fn break_event_bytes(clients: u32) -> u32 {
+    // SAFETY: takes a number and returns one; -1, for what the system does not know, is no page's size.
+    let page = u32::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(MAX_BREAK_EVENT_BYTES);
+    clients.saturating_mul(BREAK_EVENT_BYTES).min(MAX_BREAK_EVENT_BYTES).max(page).next_power_of_two()
 }
 
 /// The programs, loaded, and their maps.
@@ -104,19 +114,34 @@ pub struct Loaded {
     ebpf: Ebpf,
 }
 
+/// What the programs are built to do, while they are loaded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Switches {
+    /// Whether every dropped packet is logged.
+    pub log_drops: bool,
+    /// Whether flows, replies and clients of one packet are kept apart from the others. For measurements.
+    pub flood_guard: bool,
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Self { log_drops: false, flood_guard: true }
+    }
+}
+
 /// Loads the programs of this build; with `pins`, their maps are found again or created there.
 ///
 /// # Errors
 /// When the kernel refuses, or pinned maps are of another size or layout.
-pub fn load(sizes: &Sizes, pins: Option<&Pins>, log_drops: bool) -> Result<Loaded, Error> {
-    load_object(OBJECT, sizes, pins, log_drops)
+pub fn load(sizes: &Sizes, pins: Option<&Pins>, switches: Switches) -> Result<Loaded, Error> {
+    load_object(OBJECT, sizes, pins, switches)
 }
 
 /// Loads another object with the same maps, such as the bench's.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_object(object: &[u8], sizes: &Sizes, pins: Option<&Pins>, log_drops: bool) -> Result<Loaded, Error> {
+pub fn load_object(object: &[u8], sizes: &Sizes, pins: Option<&Pins>, switches: Switches) -> Result<Loaded, Error> {
     let names: Vec<String> = maps::names().collect();
     let mut loader = EbpfLoader::new();
     for name in &names {
@@ -129,9 +154,12 @@ pub fn load_object(object: &[u8], sizes: &Sizes, pins: Option<&Pins>, log_drops:
             loader.map_pin_path(name, pins.maps().join(name));
         }
     }
-    let log_drops = u8::from(log_drops);
+    let (log_drops, flood_guard) = (u8::from(switches.log_drops), u8::from(switches.flood_guard));
     loader.override_global("LOG_DROPS", &log_drops, false);
+    loader.override_global("FLOOD_GUARD", &flood_guard, false);
+    fail_point::pass("load");
     let mut ebpf = loader.load(object).map_err(|source| Error::Load { source: Box::new(source) })?;
+    fail_point::pass("load");
     let maps = Maps::from_source(|name| ebpf.take_map(name).ok_or_else(|| Error::Layout { name: name.to_owned() }))?;
     Ok(Loaded { maps, ebpf })
 }

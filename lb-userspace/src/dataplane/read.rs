@@ -8,13 +8,13 @@ use std::{
 use ipnet::IpNet;
 use lb_common::{
     layout::{
-        Backend, Frontend, FrontendKey4, FrontendKey6, SLOT_BACKEND_MASK, SOURCE_RANGE_SERVICE_BITS, backend_state,
-        frontend_flags, frontend_kind, name_kind,
+        Backend, Frontend, FrontendKey4, FrontendKey6, Key, Keyed, SLOT_BACKEND_MASK, SOURCE_RANGE_SERVICE_BITS,
+        backend_state, frontend_flags, frontend_kind, name_kind,
     },
     wire,
 };
 
-use super::{Error, FamilyMaps, Maps, names, write::socket_address};
+use super::{Error, FamilyMaps, Maps, Pod, names, write::socket_address};
 use crate::{
     model::{AffinityExpiry, AffinityKey, Family, FrontendKind, NodeAddresses, Protocol, ServicePortName},
     plan::{
@@ -33,8 +33,10 @@ pub fn read(maps: &Maps, now_seconds: u64) -> Result<Applied, Error> {
     read_backends(maps, now_seconds, &mut applied)?;
     read_nodes(maps, &mut applied);
     for entry in maps.siblings.iter() {
-        let (key, id) = entry.map_err(|source| Error::map("SIBLINGS", source))?;
-        applied.siblings.insert((key.0.service, key.0.backend), id);
+        let (Pod(key), Pod(sibling)) = entry.map_err(|source| Error::map("SIBLINGS", source))?;
+        if sibling.fits(&key) {
+            applied.siblings.insert((key.service, key.backend), sibling.backend);
+        }
     }
     read_family(maps, &maps.v4, &mut applied, |key: &FrontendKey4| {
         (IpAddr::V4(key.address.into()), key.port, key.protocol)
@@ -44,7 +46,19 @@ pub fn read(maps: &Maps, now_seconds: u64) -> Result<Applied, Error> {
     })?;
     applied.source_ranges = source_ranges(maps)?;
     applied.check_tables(|extent| slots(maps, extent));
+    applied.cool_what_was_given_back(services_with_traffic(maps)?, now_seconds);
     Ok(applied)
+}
+
+/// Service ports that had traffic since their ids were given out, whoever has these now.
+fn services_with_traffic(maps: &Maps) -> Result<Vec<u32>, Error> {
+    let mut found = Vec::new();
+    for id in 1..maps.service_counts.len() {
+        if maps.service_counts(id)?.packets != 0 {
+            found.push(id);
+        }
+    }
+    Ok(found)
 }
 
 /// The source ranges of all Service ports, by their ids.
@@ -164,7 +178,7 @@ fn read_family<F: lb_common::Family>(
     for entry in of.frontends.iter() {
         let (key, frontend) = entry.map_err(|source| Error::map("FRONTENDS", source))?;
         let (address, port, number) = parts(&key.0);
-        let (Some(protocol), Some(value)) = (protocol(number), frontend_value(&frontend.0)) else {
+        let (Some(protocol), Some(value)) = (protocol(number), frontend_value(&key.0, &frontend.0)) else {
             continue;
         };
         applied.frontends.insert(FrontendKey { address, port, protocol }, value);
@@ -186,8 +200,11 @@ fn read_family<F: lb_common::Family>(
     Ok(())
 }
 
-/// None for this node's end of the tunnel, which no plan knows of.
-fn frontend_value(frontend: &Frontend) -> Option<FrontendValue> {
+/// None for this node's end of the tunnel, which no plan knows of, and for what the programs would not take for this key's.
+fn frontend_value(key: &impl Key, frontend: &Frontend) -> Option<FrontendValue> {
+    if !frontend.fits(key) {
+        return None;
+    }
     let kind = match frontend.kind {
         frontend_kind::LOAD_BALANCER_IP => FrontendKind::LoadBalancerIp,
         frontend_kind::EXTERNAL_IP => FrontendKind::ExternalIp,

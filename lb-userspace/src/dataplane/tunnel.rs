@@ -9,15 +9,17 @@ use lb_common::{
 
 use super::{
     Error, FamilyMaps, Maps, Pod,
-    write::{insert, remove},
+    write::{insert_keyed, remove},
 };
 use crate::{
+    fail_point,
     model::NodeAddresses,
     netlink::{Ends, Hop, Target},
 };
 
-/// What this node's ends of the tunnel are found as.
-pub(super) const TUNNEL_END: Frontend = Frontend {
+/// What this node's ends of the tunnel are found as, of no key yet.
+pub const TUNNEL_END: Frontend = Frontend {
+    check: 0,
     kind: frontend_kind::TUNNEL,
     flags: 0,
     client_prefix: 0,
@@ -37,6 +39,7 @@ pub(super) const TUNNEL_END: Frontend = Frontend {
 /// # Errors
 /// When the kernel refuses.
 pub fn configure(maps: &mut Maps, uplink_mtu: u32, tunnel_port: u16) -> Result<(), Error> {
+    fail_point::pass("configure");
     let before = config(maps)?;
     let lower = |found: u16, before: u16| if before == 0 { found } else { found.min(before) };
     let mss4 = lower(largest_mss::<V4>(uplink_mtu), before.mss4);
@@ -50,8 +53,12 @@ pub fn configure(maps: &mut Maps, uplink_mtu: u32, tunnel_port: u16) -> Result<(
 /// When the kernel refuses.
 pub fn fit_mss(maps: &mut Maps, mtu4: u32, mtu6: u32) -> Result<(), Error> {
     let before = config(maps)?;
-    let now = Config { mss4: largest_mss::<V4>(mtu4), mss6: largest_mss::<V6>(mtu6), ..before };
-    set_config(maps, before, now)
+    set_config(maps, before, fitting_mss(before, mtu4, mtu6))
+}
+
+/// The same settings with segments that fit through the tunnel.
+pub fn fitting_mss(before: Config, mtu4: u32, mtu6: u32) -> Config {
+    Config { mss4: largest_mss::<V4>(mtu4), mss6: largest_mss::<V6>(mtu6), ..before }
 }
 
 fn largest_mss<F: Family>(mtu: u32) -> u16 {
@@ -89,7 +96,7 @@ fn move_tunnel_of<F: Family>(maps: &mut FamilyMaps<F>, own: Option<F::Address>, 
         }
     }
     if let Some(key) = wanted {
-        insert("FRONTENDS", &mut maps.frontends, Pod(key), Pod(TUNNEL_END))?;
+        insert_keyed("FRONTENDS", &mut maps.frontends, Pod(key), TUNNEL_END)?;
     }
     stale.iter().try_for_each(|key| remove("FRONTENDS", &mut maps.frontends, key))
 }
@@ -99,15 +106,19 @@ fn move_tunnel_of<F: Family>(maps: &mut FamilyMaps<F>, own: Option<F::Address>, 
 /// # Errors
 /// When the kernel refuses, or the node's id is past the map's end.
 pub fn set_next_hop(maps: &mut Maps, target: &Target, hop: Option<&Hop>, tunnel_port: u16) -> Result<(), Error> {
-    let way = hop.map_or_else(Way::default, |hop| Way {
+    set_way(maps, target, hop.map_or_else(Way::default, |hop| way(hop, tunnel_port)))
+}
+
+/// How a way is written.
+pub fn way(hop: &Hop, tunnel_port: u16) -> Way {
+    Way {
         device: hop.device,
         mtu: hop.mtu,
         tunnel_port,
         ethernet: zerocopy::transmute!(hop.ethernet),
         tags: hop.tags,
         tag_count: hop.tag_count,
-    });
-    set_way(maps, target, way)
+    }
 }
 
 /// Leaves a way as an earlier agent found it, but for the tunnel's port; returns what it carries in one packet.

@@ -17,6 +17,7 @@ use super::{
     error::errno,
     link_name::{Hook, LinkName},
 };
+use crate::fail_point;
 
 /// How XDP runs on a device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -192,8 +193,10 @@ fn replace_xdp(program: &mut Xdp, place: Place<'_>, mode: XdpMode) -> Result<boo
         return Ok(false);
     };
     let link = XdpLink::try_from(reopen(&path, place, XDP)?).map_err(|error| place.link_error(XDP, error))?;
+    fail_point::pass("attach-xdp");
     match program.attach_to_link(link) {
         Ok(id) => {
+            fail_point::pass("attach-xdp");
             // The pin holds the link; a descriptor of ours would keep it alive after the pin is gone.
             drop(program.take_link(id).map_err(|error| place.link_error(XDP, error))?);
             // A device has one XDP link: one of the other mode is what a former device left.
@@ -205,9 +208,11 @@ fn replace_xdp(program: &mut Xdp, place: Place<'_>, mode: XdpMode) -> Result<boo
 }
 
 fn create_xdp(program: &mut Xdp, place: Place<'_>, mode: XdpMode) -> Result<(), Error> {
+    fail_point::pass("attach-xdp");
     let id = program.attach_to_if_index(place.index, mode.flag()).map_err(|source| place.attach_error(XDP, source))?;
     let link = program.take_link(id).map_err(|error| place.link_error(XDP, error))?;
     let link = FdLink::try_from(link).map_err(|error| place.link_error(XDP, error))?;
+    fail_point::pass("attach-xdp");
     link.pin(place.path(Hook::Xdp(mode))).map_err(|error| place.link_error(XDP, error))?;
     Ok(())
 }
@@ -216,14 +221,17 @@ fn attach_tcx(program: &mut SchedClassifier, place: Place<'_>) -> Result<(), Err
     if let Some(path) = place.find_renamed(Hook::TcxEgress)? {
         let link = reopen(&path, place, TCX)?;
         let link = SchedClassifierLink::try_from(link).map_err(|error| place.link_error(TCX, error))?;
+        fail_point::pass("attach-tcx");
         match program.attach_to_link(link) {
             Ok(id) => {
+                fail_point::pass("attach-tcx");
                 drop(program.take_link(id).map_err(|error| place.link_error(TCX, error))?);
                 return Ok(());
             }
             Err(error) => remove_dead(&path, place, TCX, error)?,
         }
     }
+    fail_point::pass("attach-tcx");
     // Last: other programs on the way out still see the Pod as source, as they do without us.
     let options = TcAttachOptions::TcxOrder(LinkOrder::last());
     let id = program
@@ -231,6 +239,7 @@ fn attach_tcx(program: &mut SchedClassifier, place: Place<'_>) -> Result<(), Err
         .map_err(|source| place.attach_error(TCX, source))?;
     let link = program.take_link(id).map_err(|error| place.link_error(TCX, error))?;
     let link = FdLink::try_from(link).map_err(|error| place.link_error(TCX, error))?;
+    fail_point::pass("attach-tcx");
     link.pin(place.path(Hook::TcxEgress)).map_err(|error| place.link_error(TCX, error))?;
     Ok(())
 }

@@ -33,10 +33,11 @@ pub fn backend(record: &BackendRecord) -> Backend {
     }
 }
 
-/// A frontend of this Service port.
+/// A frontend of this Service port, of no key yet.
 pub fn frontend(value: &FrontendValue, service: Option<&ServicePortName>) -> Frontend {
     let affinity = value.affinity;
     Frontend {
+        check: 0,
         kind: match value.kind {
             FrontendKind::LoadBalancerIp => frontend_kind::LOAD_BALANCER_IP,
             FrontendKind::ExternalIp => frontend_kind::EXTERNAL_IP,

@@ -11,8 +11,8 @@ use lb_common::{
     Family, V4, V6,
     family::{Address4, Address6},
     layout::{
-        Backend, BreakCounts, MAX_BACKEND_ID, NameKey, NextHop4, NextHop6, SOURCE_RANGE_SERVICE_BITS, ServiceCounts,
-        SiblingKey, THIS_NODE, name_kind,
+        Backend, BreakCounts, Keyed, MAX_BACKEND_ID, NameKey, NextHop4, NextHop6, SOURCE_RANGE_SERVICE_BITS,
+        ServiceCounts, Sibling, SiblingKey, THIS_NODE, name_kind,
     },
     wire,
 };
@@ -55,7 +55,7 @@ pub fn write(maps: &mut Maps, write: &Write, applied: &Applied, tunnel_port: u16
         },
         Write::Sibling { service, backend, id } => {
             let key = SiblingKey { service: *service, backend: *backend };
-            insert("SIBLINGS", &mut maps.siblings, Pod(key), *id)
+            insert("SIBLINGS", &mut maps.siblings, Pod(key), Pod(Sibling::new(&key, *id)))
         }
         Write::RemoveSibling { service, backend } => {
             let key = SiblingKey { service: *service, backend: *backend };
@@ -92,13 +92,13 @@ pub fn write(maps: &mut Maps, write: &Write, applied: &Applied, tunnel_port: u16
             ),
         },
         Write::Frontend { address, port, protocol, value } => {
-            let frontend = Pod(values::frontend(value, applied.services.get(&value.service)));
+            let frontend = values::frontend(value, applied.services.get(&value.service));
             match *address {
                 IpAddr::V4(ip) => {
-                    insert("FRONTENDS4", &mut maps.v4.frontends, key::<V4>(ip, *port, *protocol), frontend)
+                    insert_keyed("FRONTENDS4", &mut maps.v4.frontends, key::<V4>(ip, *port, *protocol), frontend)
                 }
                 IpAddr::V6(ip) => {
-                    insert("FRONTENDS6", &mut maps.v6.frontends, key::<V6>(ip, *port, *protocol), frontend)
+                    insert_keyed("FRONTENDS6", &mut maps.v6.frontends, key::<V6>(ip, *port, *protocol), frontend)
                 }
             }
         }
@@ -159,7 +159,7 @@ fn set_node_address<F: Family>(
     let tunnel_key = |address| Pod(F::frontend_key(address, tunnel_port, wire::Protocol::UDP));
     if let Some(address) = now {
         if id == THIS_NODE {
-            insert("FRONTENDS", &mut maps.frontends, tunnel_key(address), Pod(TUNNEL_END))?;
+            insert_keyed("FRONTENDS", &mut maps.frontends, tunnel_key(address), TUNNEL_END)?;
         } else {
             insert("PEERS", &mut maps.peers, Pod(address), id)?;
         }
@@ -202,6 +202,16 @@ pub(super) fn insert<K: aya::Pod, V: aya::Pod>(
     map.insert(key, value, 0).map_err(|source| Error::map(name, source))
 }
 
+/// Inserts a value as that of its key.
+pub(super) fn insert_keyed<K: lb_common::layout::Key, V: Keyed>(
+    name: &str,
+    map: &mut aya::maps::HashMap<aya::maps::MapData, Pod<K>, Pod<V>>,
+    key: Pod<K>,
+    value: V,
+) -> Result<(), Error> {
+    insert(name, map, key, Pod(value.of(&key.0)))
+}
+
 /// What is not there is removed.
 pub(super) fn remove<K: aya::Pod, V: aya::Pod>(
     name: &str,
@@ -220,16 +230,24 @@ fn removed(name: &str, result: Result<(), MapError>) -> Result<(), Error> {
 }
 
 /// The key of a range: the Service port's id is part of the prefix.
-fn range_key<F: Family>(service: u32, first: impl Into<F::Address>, bits: u8) -> Key<Pod<F::SourceRange>> {
+pub(super) fn range_key<F: Family>(service: u32, first: impl Into<F::Address>, bits: u8) -> Key<Pod<F::SourceRange>> {
     Key::new(SOURCE_RANGE_SERVICE_BITS + u32::from(bits), Pod(F::source_range(service, first.into())))
 }
 
-fn insert_range<K: aya::Pod>(name: &str, map: &mut LpmTrie<MapData, K, u32>, key: Key<K>) -> Result<(), Error> {
+pub(super) fn insert_range<K: aya::Pod>(
+    name: &str,
+    map: &mut LpmTrie<MapData, K, u32>,
+    key: Key<K>,
+) -> Result<(), Error> {
     map.insert(&key, 1, 0).map_err(|source| Error::map(name, source))
 }
 
 /// What is not there is removed.
-fn remove_range<K: aya::Pod>(name: &str, map: &mut LpmTrie<MapData, K, u32>, key: &Key<K>) -> Result<(), Error> {
+pub(super) fn remove_range<K: aya::Pod>(
+    name: &str,
+    map: &mut LpmTrie<MapData, K, u32>,
+    key: &Key<K>,
+) -> Result<(), Error> {
     removed(name, map.remove(key))
 }
 

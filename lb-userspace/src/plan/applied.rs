@@ -90,25 +90,61 @@ impl Applied {
     /// Looks at every table and marks those that are not what their members give: written by
     /// another version, or damaged. To be called once after reading back, with what gives the slots of a table.
     pub fn check_tables(&mut self, slots: impl Fn(Extent) -> Option<Vec<u32>>) {
-        for table in self.tables.values_mut() {
-            let mut members: Vec<(&str, u32)> = Vec::with_capacity(table.members.len());
-            for id in &table.members {
-                let alive = self.backends.get(id).is_some_and(|b| b.record.state != RecordState::Gone);
-                if let Some(identity) = self.backend_names.get(id).filter(|_| alive) {
-                    members.push((identity, *id));
-                }
-            }
-            members.sort_unstable();
-            let identities: Vec<&str> = members.iter().map(|(identity, _)| *identity).collect();
-            let owners = maglev::table(&identities);
-            let slots = slots(table.extent).unwrap_or_default();
-            table.intact = members.len() == table.members.len()
-                && owners.len() == slots.len()
-                && owners
-                    .iter()
-                    .zip(&slots)
-                    .all(|(owner, id)| members.get(*owner as usize).is_some_and(|(_, member)| member == id));
+        let is_intact = |table: &AppliedTable| {
+            let wanted = self.slots_of(table);
+            wanted.is_some() && wanted == slots(table.extent)
+        };
+        let intact: Vec<bool> = self.tables.values().map(is_intact).collect();
+        for (table, intact) in self.tables.values_mut().zip(intact) {
+            table.intact = intact;
         }
+    }
+
+    /// What a table's members give: for each slot a backend's id. None where one of them is gone, or has no name.
+    #[must_use]
+    pub fn slots_of(&self, table: &AppliedTable) -> Option<Vec<u32>> {
+        let member = |id: &u32| {
+            let is_alive = self.backends.get(id).is_some_and(|it| it.record.state != RecordState::Gone);
+            let identity = self.backend_names.get(id).filter(|_| is_alive)?;
+            Some((identity.as_str(), *id))
+        };
+        let mut members = table.members.iter().map(member).collect::<Option<Vec<(&str, u32)>>>()?;
+        members.sort_unstable();
+        let identities: Vec<&str> = members.iter().map(|(identity, _)| *identity).collect();
+        let owners = maglev::table(&identities).into_iter();
+        owners.map(|owner| members.get(owner as usize).map(|(_, id)| *id)).collect()
+    }
+
+    /// These, read back, with what no map holds as `before` has it: when something went, and what cools down for how long.
+    #[must_use]
+    pub fn with_times_of(mut self, before: &Self, now_seconds: u64) -> Self {
+        for (id, backend) in &mut self.backends {
+            let known = before.backends.get(id).and_then(|backend| backend.retired_at);
+            backend.retired_at = backend.retired_at.map(|now| known.unwrap_or(now));
+        }
+        let (services, nodes) = (&self.services, &self.nodes);
+        let is_free = |ids: &BTreeMap<u32, u64>, is_used: &dyn Fn(&u32) -> bool| {
+            ids.iter().filter(|(id, _)| !is_used(id)).map(|(id, since)| (*id, *since)).collect::<BTreeMap<_, _>>()
+        };
+        self.cooling_services = is_free(&before.cooling_services, &|id| services.contains_key(id));
+        self.cooling_nodes = is_free(&before.cooling_nodes, &|id| nodes.contains_key(id));
+        self.cooling_extents = before.cooling_extents.clone();
+        // Packets may still be reading them.
+        let lost = before.tables.values().filter(|table| !self.tables.contains_key(&table.extent.offset));
+        self.cooling_extents.extend(lost.map(|table| (table.extent, now_seconds)));
+        self
+    }
+
+    /// Takes ids of Service ports and nodes that nobody has any more for given back just now: those that backends which are
+    /// gone still name, and the Service ports that are known to have had traffic. To be called once after reading back.
+    pub fn cool_what_was_given_back(&mut self, services_with_traffic: impl IntoIterator<Item = u32>, now_seconds: u64) {
+        let records = || self.backends.values().map(|backend| &backend.record);
+        let services = records().map(|record| record.service).chain(services_with_traffic);
+        let services: BTreeSet<u32> = services.filter(|id| !self.services.contains_key(id)).collect();
+        let nodes: BTreeSet<u32> =
+            records().map(|record| record.node).filter(|id| !self.nodes.contains_key(id)).collect();
+        self.cooling_services.extend(services.into_iter().map(|id| (id, now_seconds)));
+        self.cooling_nodes.extend(nodes.into_iter().map(|id| (id, now_seconds)));
     }
 
     /// What the write makes of it, at this time.

@@ -2,6 +2,7 @@
 //! BPF file system.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
+mod take_over;
 mod world;
 
 use std::{
@@ -12,7 +13,7 @@ use std::{
 use aya::maps::PerCpuValues;
 use lb_common::layout::{ServiceCounts, frontend_kind};
 use lb_userspace::{
-    dataplane::{self, Maps, Pins, Pod, Sizes},
+    dataplane::{self, Maps, Pins, Pod, Sizes, Switches},
     model::{Desired, Protocol, ServicePortName},
     plan::{Applied, Limits, Write, plan},
 };
@@ -79,7 +80,7 @@ proptest! {
     fn what_is_read_back_is_what_was_programmed(
         steps in proptest::collection::vec((worlds(), 0..90_u64, any::<bool>()), 1..5),
     ) {
-        let mut maps = dataplane::load(&SIZES, None, false).unwrap().maps;
+        let mut maps = dataplane::load(&SIZES, None, Switches::default()).unwrap().maps;
         let (mut applied, mut now) = (Applied::default(), 1_000);
         for (world, pause, restarts) in steps {
             now += pause;
@@ -110,7 +111,7 @@ impl Drop for Pinned {
 #[test]
 fn another_tunnel_port_after_a_restart_moves_the_tunnel_and_nothing_else() {
     let pinned = Pinned(Pins::new(format!("/sys/fs/bpf/limpet-test-{}-recovery", std::process::id())));
-    let load = || dataplane::load(&SIZES, Some(&pinned.0), false).unwrap().maps;
+    let load = || dataplane::load(&SIZES, Some(&pinned.0), Switches::default()).unwrap().maps;
     let desired = desired(&World::example());
     let mut applied = Applied::default();
     program(&mut load(), &mut applied, &desired, 0);
@@ -131,7 +132,7 @@ fn another_tunnel_port_after_a_restart_moves_the_tunnel_and_nothing_else() {
 /// What a Service port took in is not what the one took in that had its id before.
 #[test]
 fn an_id_that_is_given_out_counts_from_zero() {
-    let mut maps = dataplane::load(&SIZES, None, false).unwrap().maps;
+    let mut maps = dataplane::load(&SIZES, None, Switches::default()).unwrap().maps;
     let cpus = aya::util::nr_cpus().unwrap();
     let old = ServiceCounts { packets: 7, bytes: 700, new_flows: 2 };
     maps.service_counts.set(1, PerCpuValues::try_from(vec![Pod(old); cpus]).unwrap(), 0).unwrap();
@@ -147,4 +148,24 @@ fn an_id_that_is_given_out_counts_from_zero() {
     dataplane::write(&mut maps, &Write::NameService { id: 1, name }, &Applied::default(), PORT).unwrap();
     assert_eq!(maps.service_counts(1).unwrap(), ServiceCounts::default());
     assert_eq!(maps.service_counts(SIZES.services).unwrap(), ServiceCounts::default(), "past the end");
+}
+
+/// Whoever has the id next would be given the flows and clients that still name it.
+#[test]
+fn ids_that_were_given_back_before_a_restart_rest_after_it() {
+    let mut maps = dataplane::load(&SIZES, None, Switches::default()).unwrap().maps;
+    let mut applied = Applied::default();
+    let (first, other) = (World::example(), World::of_another_service());
+    program(&mut maps, &mut applied, &desired(&first), 0);
+    program(&mut maps, &mut applied, &desired(&World::default()), 1);
+    assert!(applied.services.is_empty());
+    let read = dataplane::read(&maps, 100).unwrap();
+    let ids = |now_seconds: u64| {
+        let (mut maps, mut applied) = (dataplane::load(&SIZES, None, Switches::default()).unwrap().maps, read.clone());
+        program(&mut maps, &mut applied, &desired(&other), now_seconds);
+        applied.services.into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(ids(100), [2], "at once");
+    assert_eq!(ids(159), [2], "almost a minute later");
+    assert_eq!(ids(160), [1], "a minute later");
 }

@@ -19,7 +19,7 @@ pub(crate) const OWN: NodeAddresses = addresses(1);
 const NODES: u8 = 4;
 
 /// Service ports by number.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct World {
     services: BTreeMap<u8, Spec>,
 }
@@ -44,6 +44,13 @@ impl World {
         let pods = (0..NODES).map(|pod| (pod, pod != 1)).collect();
         let ranges = Some(BTreeSet::from([(0, false), (9, true)]));
         Self { services: BTreeMap::from([(1, Spec { frontends, is_udp: false, has_affinity: true, ranges, pods })]) }
+    }
+}
+
+impl World {
+    /// The same, but the Service port has another name.
+    pub(crate) fn of_another_service() -> Self {
+        Self { services: Self::example().services.into_values().map(|spec| (3, spec)).collect() }
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use lb_common::layout::INSIDE;
+
 use crate::model::{
     Affinity, AffinityKey, Desired, Family, FrontendKind, IfEmpty, Pools, ServicePort, ServicePortName,
 };
@@ -58,9 +60,13 @@ pub(super) fn wanted_by_names(desired: &Desired) -> BTreeMap<String, String> {
     shown
 }
 
-/// Who may begin something, by the Service port's name.
+/// Who may begin something, by the Service port's name, and which networks are inside the cluster.
 pub(super) fn ranges(applied: &Applied) -> BTreeSet<String> {
-    applied.source_ranges.iter().map(|(service, range)| format!("{} {range}", applied.services[service])).collect()
+    let owner = |service: &u32| match *service {
+        INSIDE => "inside".to_owned(),
+        service => applied.services[&service].to_string(),
+    };
+    applied.source_ranges.iter().map(|(service, range)| format!("{} {range}", owner(service))).collect()
 }
 
 /// The same from what is desired.
@@ -69,7 +75,8 @@ pub(super) fn wanted_ranges(desired: &Desired) -> BTreeSet<String> {
         let ranges = port.source_ranges.iter().flatten();
         ranges.map(|range| format!("{name} {}", range.trunc())).collect::<Vec<_>>()
     };
-    desired.services.iter().flat_map(ranges).collect()
+    let inside = desired.inside.iter().map(|range| format!("inside {range}"));
+    desired.services.iter().flat_map(ranges).chain(inside).collect()
 }
 
 /// Backends that are not Gone: Service port, identity, address, node's name, state.

@@ -42,14 +42,16 @@ impl Memory {
                 }
             }
             Write::Table { extent, pool, .. } => {
-                let slots = pool.slots();
-                assert_eq!(slots.len(), extent.length as usize);
+                let mut members = pool.slots();
+                assert_eq!(members.len(), extent.length as usize);
+                members.sort_unstable();
+                members.dedup();
                 for (old, since) in &self.forgotten {
                     let apart = old.offset + old.length <= extent.offset || extent.offset + extent.length <= old.offset;
                     assert!(apart || since + TABLE_GRACE_SECONDS <= now, "{extent:?} too early");
                 }
                 let generation = |id: &u32| (*id, applied.backends[id].record.generation);
-                self.generations.insert(extent.offset, slots.iter().map(generation).collect());
+                self.generations.insert(extent.offset, members.iter().map(generation).collect());
             }
             Write::NameBackend { .. }
             | Write::Node { .. }
@@ -139,8 +141,17 @@ fn check_ranges(now: &Applied, before: &Applied, after: &Applied) {
     }
 }
 
-/// Applies a plan write by write, and looks after each.
+/// Applies a plan write by write, and looks after each and at the end.
 pub(super) fn follow(applied: &mut Applied, memory: &mut Memory, writes: &[Write], now: u64, limits: &Limits) {
+    begin(applied, memory, writes, now, limits);
+    for ((address, _), id) in &applied.local_backends {
+        let in_grace = |at| at + GRACE_SECONDS > now;
+        assert!(applied.backends[id].retired_at.is_none_or(in_grace), "{address} found for too long");
+    }
+}
+
+/// Applies a plan, or its first writes, and looks after each.
+pub(super) fn begin(applied: &mut Applied, memory: &mut Memory, writes: &[Write], now: u64, limits: &Limits) {
     let (before, mut after) = (applied.clone(), applied.clone());
     writes.iter().for_each(|write| after.apply(write, now));
     for write in writes {
@@ -148,9 +159,5 @@ pub(super) fn follow(applied: &mut Applied, memory: &mut Memory, writes: &[Write
         applied.apply(write, now);
         check_sound(applied, memory, limits);
         check_ranges(applied, &before, &after);
-    }
-    for ((address, _), id) in &applied.local_backends {
-        let in_grace = |at| at + GRACE_SECONDS > now;
-        assert!(applied.backends[id].retired_at.is_none_or(in_grace), "{address} found for too long");
     }
 }
