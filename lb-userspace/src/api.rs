@@ -10,6 +10,11 @@ pub const STATUS_PATH: &str = "/status";
 /// [`sequence`](AgentBreak::sequence), and `since_seconds=N` those that are longer ago.
 pub const BREAKS_PATH: &str = "/breaks";
 
+/// Path of an [`AgentVerification`] on the agent's socket, by GET: of what the maps hold now.
+pub const VERIFY_PATH: &str = "/v1/verify";
+/// The same by POST, after everything that could be put right was.
+pub const REPAIR_PATH: &str = "/v1/repair";
+
 /// The agent's state.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AgentStatus {
@@ -106,4 +111,30 @@ pub struct Break {
     pub to: Option<String>,
     /// How long it had had the one before; 0 also where that is not known any more.
     pub held_seconds: u64,
+}
+
+/// What is programmed on a node, compared with what should be.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct AgentVerification {
+    /// The node's name, as given to the agent.
+    pub node: String,
+    /// What is different; after a repair, what still is.
+    pub differences: Vec<Difference>,
+    /// How many differences were put right.
+    pub repaired: usize,
+    /// What a reader should know of the comparison.
+    pub notes: Vec<String>,
+}
+
+/// Something that is programmed, and should be otherwise.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct Difference {
+    /// Whose it is: a Service port, a frontend, a backend, a node, an uplink.
+    pub object: String,
+    /// What of it.
+    pub what: String,
+    /// What is programmed.
+    pub programmed: String,
+    /// What should be.
+    pub desired: String,
 }

@@ -11,6 +11,7 @@ mod pages;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -28,6 +29,7 @@ pub use self::{
     output::{Format, OutputOptions},
     pages::{CompletionOptions, ManOptions},
     scope::{DEFAULT_NAMESPACE, Scope, ServiceReference},
+    verify::VerifyOptions,
 };
 use crate::dataplane::DEFAULT_ROOT;
 
@@ -48,9 +50,10 @@ Examples:
   limpet describe service default/web                   one Service, with each Pod's share
   limpet why 198.51.100.7                               which Pod a client gets, and why
   limpet breaks -A                                      who lost their Pod, and why
+  limpet verify                                         is what is programmed what should be?
   limpet detach                                         take everything off this node
 
-Exit codes: 0 done and well; 1 failed, or not well; 2 wrong usage; 5 some nodes did not answer (`limpet kubectl`).")]
+Exit codes: 0 done and well; 1 failed, or not well; 2 wrong usage; 3 `limpet verify` found differences; 5 some nodes did not answer (`limpet kubectl`).")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -137,6 +140,25 @@ Examples:
   limpet status -o json
   limpet status > /dev/null && echo all is well")]
     Status(StatusOptions),
+
+    /// Compare what is programmed on this node with what should be, and put it right
+    ///
+    /// The running agent reads its maps back, element by element, and looks at the programs on the uplinks. Whatever is not
+    /// what it has programmed, or not what Kubernetes asks for now, is listed: whose it is, what is programmed, what should
+    /// be. What only waits for its time, such as the entry of a Pod that has just gone, is no difference.
+    ///
+    /// With --repair it is written anew, in the order in which an agent always writes: no connection and no client loses its
+    /// Pod by that. A lookup table that is wrong is written beside, and its frontends then lead there.
+    ///
+    /// Exit code 0: nothing is different, or all that was is put right. 3: something is different, and with --repair still
+    /// is. 1: no agent runs, or it cannot tell. 2: wrong usage.
+    #[command(after_help = "\
+Examples:
+  limpet verify
+  limpet verify --repair
+  limpet verify -o json
+  limpet verify > /dev/null || limpet verify --repair")]
+    Verify(VerifyOptions),
 
     /// List Services, backends, clients, flows, nodes or counters as they are programmed on this node
     #[command(after_help = "\

@@ -13,14 +13,14 @@ use lb_userspace::{
     agent,
     cli::{Command, Plugin},
     config::{self, Parsed, Refused},
-    inspect::{Said, breaks, describe, detach, forget, get, mount_bpffs, skew, status, why},
-    kubectl, pages,
+    inspect::{Said, breaks, describe, detach, forget, get, mount_bpffs, skew, status, verify, why},
+    kubectl, pages, privileges,
 };
 
 /// The exit code for wrong usage.
 const WRONG_USAGE: u8 = 2;
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().collect();
     let done = if kubectl::is_plugin(&arguments) { plugin(&arguments) } else { limpet(&arguments) };
     done.unwrap_or_else(|error| fail(&error))
@@ -41,6 +41,7 @@ fn limpet(arguments: &[OsString]) -> Result<ExitCode> {
     let places = &cli.places;
     let said = match &cli.command {
         Command::Agent(options) => {
+            privileges::give_up_all_others()?;
             agent::run(options)?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -53,6 +54,7 @@ fn limpet(arguments: &[OsString]) -> Result<ExitCode> {
         Command::Man(options) => pages::man(options)?,
         Command::Detach(options) => detach::run(options, places)?,
         Command::MountBpffs(options) => mount_bpffs::run(options)?,
+        Command::Verify(options) => return print(verify::run(options, places)?),
         Command::Status(options) => status::run(options, places)?,
         Command::Get(options) => get::run(options, places)?,
         Command::Describe(options) => describe::run(options, places)?,

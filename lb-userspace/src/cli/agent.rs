@@ -67,6 +67,13 @@ pub struct AgentOptions {
         value_parser = BoolishValueParser::new(), help_heading = "Log"
     )]
     pub log_drops: bool,
+    /// Whether what is seen for the first time is kept apart until its second packet; off shows what a flood does without
+    /// the guard
+    #[arg(
+        long, env = "LIMPET_FLOOD_GUARD", value_name = "on|off", default_value = "on", action = ArgAction::Set,
+        value_parser = on_or_off, hide_short_help = true, help_heading = "For measurements"
+    )]
+    pub flood_guard: bool,
     /// Which lines to write: error, warn, info, debug or trace; by module, as in info,lb_userspace=debug
     #[arg(
         long, env = "LIMPET_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter,
@@ -127,6 +134,14 @@ pub struct TellingOptions {
     pub break_events: bool,
 }
 
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("there are: on, off".to_owned()),
+    }
+}
+
 /// Makes sure that the text chooses log lines, in the syntax of `RUST_LOG`.
 fn log_filter(text: &str) -> Result<String, String> {
     let legal = "there are error, warn, info, debug and trace, alone or by module as in info,lb_userspace=debug";
@@ -173,7 +188,7 @@ impl fmt::Display for ListenOption {
 
 /// How much the maps are made for.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Limits (to change them, run `limpet detach` first)")]
+#[command(next_help_heading = "Limits (changed by a restart; what is in the maps is carried over)")]
 pub struct LimitOptions {
     /// Flows of each address family; beyond it the one unused for longest is forgotten
     #[arg(

@@ -1,4 +1,4 @@
-//! Asks the agent on its socket: HTTP/1.1 over a Unix socket, one GET, bounded in time and size.
+//! Asks the agent on its socket: HTTP/1.1 over a Unix socket, one request, bounded in time and size.
 
 use std::{
     io,
@@ -7,15 +7,17 @@ use std::{
 };
 
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header::HOST};
+use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1, header::HOST};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use crate::api::{AgentBreaks, AgentStatus, BREAKS_PATH, STATUS_PATH};
+use crate::api::{AgentBreaks, AgentStatus, AgentVerification, BREAKS_PATH, REPAIR_PATH, STATUS_PATH, VERIFY_PATH};
 
-/// How long the agent may take to answer.
+/// How long the agent may take to answer what it knows.
 const TIME_LIMIT: Duration = Duration::from_secs(2);
+/// How long it may take to look through all maps: longer than it takes itself to say that it could not.
+const VERIFY_LIMIT: Duration = Duration::from_secs(30);
 /// How long the answer may be, in bytes: a problem for each of a hundred thousand objects.
 const SIZE_LIMIT: usize = 16 << 20;
 
@@ -41,10 +43,12 @@ pub enum Error {
         path: PathBuf,
     },
     /// Somebody listens, but says nothing.
-    #[error("no answer on {} within {} s", path.display(), TIME_LIMIT.as_secs())]
+    #[error("no answer on {} within {} s", path.display(), limit.as_secs())]
     TimedOut {
         /// The socket.
         path: PathBuf,
+        /// How long was waited.
+        limit: Duration,
     },
     /// Anything else that keeps from connecting.
     #[error("cannot connect to {}", path.display())]
@@ -53,6 +57,14 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The agent cannot do what was asked.
+    #[error("the agent on {} says: {message}", path.display())]
+    Unable {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        message: String,
     },
     /// What listens is not an agent of this version.
     #[error("what answers on {} is no agent that this version knows: {message}", path.display())]
@@ -69,7 +81,11 @@ impl Error {
     pub fn says_dead(&self) -> bool {
         match self {
             Self::NoSocket { .. } | Self::Refused { .. } => true,
-            Self::Denied { .. } | Self::TimedOut { .. } | Self::Connect { .. } | Self::Answer { .. } => false,
+            Self::Denied { .. }
+            | Self::TimedOut { .. }
+            | Self::Connect { .. }
+            | Self::Unable { .. }
+            | Self::Answer { .. } => false,
         }
     }
 
@@ -85,7 +101,7 @@ impl Error {
 /// # Errors
 /// When there is none, it may not be asked, or it does not answer in time.
 pub fn status(socket: &Path) -> Result<AgentStatus, Error> {
-    ask(socket, STATUS_PATH)
+    ask(socket, Method::GET, STATUS_PATH, TIME_LIMIT)
 }
 
 /// The breaks that the agent can tell, of those with a number greater than `after` and no longer ago than
@@ -95,31 +111,44 @@ pub fn status(socket: &Path) -> Result<AgentStatus, Error> {
 /// As [`status`].
 pub fn breaks(socket: &Path, after: u64, since_seconds: Option<u64>) -> Result<AgentBreaks, Error> {
     let since = since_seconds.map(|seconds| format!("&since_seconds={seconds}")).unwrap_or_default();
-    ask(socket, &format!("{BREAKS_PATH}?after={after}{since}"))
+    ask(socket, Method::GET, &format!("{BREAKS_PATH}?after={after}{since}"), TIME_LIMIT)
 }
 
-fn ask<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Error> {
+/// Has the agent compare what is programmed with what should be; with `repair`, put it right.
+///
+/// # Errors
+/// As [`status`].
+pub fn verify(socket: &Path, repair: bool) -> Result<AgentVerification, Error> {
+    let (method, path) = if repair { (Method::POST, REPAIR_PATH) } else { (Method::GET, VERIFY_PATH) };
+    ask(socket, method, path, VERIFY_LIMIT)
+}
+
+fn ask<T: DeserializeOwned>(socket: &Path, method: Method, path: &str, limit: Duration) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Connect { path: socket.to_owned(), source })?;
-    let answer = runtime.block_on(async { tokio::time::timeout(TIME_LIMIT, get(socket, path)).await });
-    let body = answer.map_err(|_| Error::TimedOut { path: socket.to_owned() })??;
+    let answer = runtime.block_on(async { tokio::time::timeout(limit, exchange(socket, method, path)).await });
+    let body = answer.map_err(|_| Error::TimedOut { path: socket.to_owned(), limit })??;
     serde_json::from_slice(&body).map_err(|error| wrong_answer(socket, &error))
 }
 
-async fn get(socket: &Path, path: &str) -> Result<Bytes, Error> {
+async fn exchange(socket: &Path, method: Method, path: &str) -> Result<Bytes, Error> {
     let stream = UnixStream::connect(socket).await.map_err(|source| connect_error(socket, source))?;
     let handshake = http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| wrong_answer(socket, &error))?;
-    let request = Request::get(path).header(HOST, "limpet").body(Empty::<Bytes>::new());
+    let request = Request::builder().method(method).uri(path).header(HOST, "limpet").body(Empty::<Bytes>::new());
     let request = request.map_err(|error| wrong_answer(socket, &error))?;
     let exchange = async {
         let response = sender.send_request(request).await.map_err(|error| wrong_answer(socket, &error))?;
-        if response.status() != StatusCode::OK {
-            return Err(wrong_answer(socket, &format!("it answers {}", response.status()).as_str()));
+        let status = response.status();
+        let body = Limited::new(response.into_body(), SIZE_LIMIT).collect().await.map(|body| body.to_bytes());
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            let message = String::from_utf8_lossy(&body.unwrap_or_default()).into_owned();
+            return Err(Error::Unable { path: socket.to_owned(), message });
         }
-        let body = Limited::new(response.into_body(), SIZE_LIMIT).collect().await;
-        body.map(|body| body.to_bytes())
-            .map_err(|error| Error::Answer { path: socket.to_owned(), message: error.to_string() })
+        if status != StatusCode::OK {
+            return Err(wrong_answer(socket, &format!("it answers {status}").as_str()));
+        }
+        body.map_err(|error| Error::Answer { path: socket.to_owned(), message: error.to_string() })
     };
     tokio::pin!(exchange);
     // The connection makes the exchange go on; when it ends first, the exchange says what is missing.

@@ -53,8 +53,8 @@ fn detach(options: &DetachOptions, places: &Places) -> Result<Said> {
     }
     let pins = Pins::new(root);
     // Held while pins are removed, so that no agent starts meanwhile.
-    let locks = pins.lock_all()?;
-    if locks.is_none() && !options.force {
+    let lock = if root.exists() { pins.lock()? } else { None };
+    if lock.is_none() && root.exists() && !options.force {
         bail!(
             "an agent with another socket than {} runs on these pins ({}); it would balance no more and not know it: \
              stop it first, or say --force",

@@ -1,5 +1,6 @@
 //! The commands that show what is programmed: they read the pinned maps and the agent's socket, and change nothing
-//! (`detach`, which takes everything away, `forget`, which marks clients, and `mount-bpffs` are the exceptions).
+//! (`detach`, which takes everything away, `forget`, which marks clients, `verify --repair` and `mount-bpffs` are the
+//! exceptions).
 //!
 //! [`read`] turns maps into the plain values of [`state`]; each of the modules named after a resource turns those into
 //! rows, purely; [`output`] prints rows. The agent is never needed, only asked.
@@ -25,6 +26,7 @@ pub mod skew;
 pub mod state;
 pub mod status;
 pub mod suggest;
+pub mod verify;
 pub mod why;
 
 use std::{

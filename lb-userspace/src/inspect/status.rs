@@ -13,7 +13,7 @@ use super::{
 use crate::{
     api::{AgentStatus, SourceStatus},
     cli::{Format, OutputOptions, Places, StatusOptions},
-    dataplane::{self, Attached, Pins},
+    dataplane::{self, Attached, Pins, schema::TakenOver},
     source::{Problem, Severity},
 };
 
@@ -35,6 +35,8 @@ pub struct Datapath {
     pub pin_dir: String,
     /// Whether anything is pinned there.
     pub pinned: bool,
+    /// The layout of the maps, and what they were taken over from.
+    pub layout: Option<Layout>,
     /// The name of this node, as the maps have it.
     pub node: Option<String>,
     /// The devices that have our programs, by the pins.
@@ -47,6 +49,15 @@ pub struct Datapath {
     pub breaks: Option<BreakCount>,
     /// Why some of this is not known.
     pub error: Option<String>,
+}
+
+/// The layout of pinned maps.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Layout {
+    /// Its version.
+    pub version: u32,
+    /// Which datapath went on in these maps, if they were not the first.
+    pub taken_over: Option<TakenOver>,
 }
 
 /// How often clients were given another backend, of all Service ports since each was programmed.
@@ -94,6 +105,7 @@ fn look(pins: &Pins, datapath: &mut Datapath) -> Result<(), dataplane::Error> {
     datapath.pinned = pins.exist()?;
     if datapath.pinned {
         datapath.uplinks = dataplane::attached(pins)?;
+        datapath.layout = pins.schema()?.map(|it| Layout { version: it.layout, taken_over: it.taken_over });
         let opened = read::open(pins)?;
         let state = opened.state()?;
         datapath.node = state.this_node().map(str::to_owned);
@@ -183,7 +195,7 @@ fn uplink_line(uplinks: &[Attached]) -> String {
 }
 
 fn datapath_lines(datapath: &Datapath, agent_told: bool) -> Vec<String> {
-    let Datapath { pin_dir, pinned, node, uplinks, other_versions, fill: _, breaks, error } = datapath;
+    let Datapath { pin_dir, pinned, layout, node, uplinks, other_versions, fill: _, breaks, error } = datapath;
     let mut lines = Vec::new();
     if *pinned && !agent_told {
         lines.push(format!("node: {}", node.as_deref().unwrap_or(NOTHING_THERE)));
@@ -191,17 +203,27 @@ fn datapath_lines(datapath: &Datapath, agent_told: bool) -> Vec<String> {
     }
     lines.push(match error {
         Some(error) => format!("datapath: cannot be read: {error}"),
-        None if *pinned => format!("datapath: pinned in {pin_dir}"),
+        None if *pinned => {
+            format!("datapath: pinned in {pin_dir}{}", layout.as_ref().map(layout_words).unwrap_or_default())
+        }
         None => format!("datapath: nothing is pinned in {pin_dir}"),
     });
     lines.extend(breaks.map(break_line));
     if !other_versions.is_empty() {
         lines.push(format!(
-            "pins of other versions: {} (`limpet detach` removes all, with what they hold)",
+            "other pins: {} (an agent that starts removes what agents left; `limpet detach` removes all, with what they hold)",
             list(other_versions)
         ));
     }
     lines
+}
+
+fn layout_words(Layout { version, taken_over }: &Layout) -> String {
+    let taken_over = taken_over.as_ref().map(|TakenOver { from_layout, at }| {
+        let from = if from_layout == version { "other limits".to_owned() } else { format!("layout {from_layout}") };
+        format!(", taken over from {from} at {at}")
+    });
+    format!(" (layout {version}{})", taken_over.unwrap_or_default())
 }
 
 fn break_line(BreakCount { total, lost_events }: BreakCount) -> String {
@@ -319,7 +341,7 @@ flows  IPv4    1     4     25.0%
         assert_eq!(value["agent"].get("problems"), None);
         assert_eq!(value["problems"][0]["object"], json!("Node n9"));
         let expected = json!({
-            "pin_dir": "/pins", "pinned": true, "node": "n1",
+            "pin_dir": "/pins", "pinned": true, "layout": null, "node": "n1",
             "uplinks": [{"device": "eth0", "index": 3, "mode": "generic"}], "other_versions": [],
             "fill": [{"what": "flows", "family": "IPv4", "used": 1, "room": 4}],
             "breaks": {"total": 44, "lost_events": 2}, "error": null,
@@ -329,6 +351,17 @@ flows  IPv4    1     4     25.0%
         let value = serde_json::to_value(document(&dead(), &datapath).unwrap()).unwrap();
         assert_eq!(value["agent"], json!({"alive": false, "ready": false, "reason": "no socket at /s"}));
         assert_eq!(value["problems"], json!([]));
+    }
+
+    #[test]
+    fn the_layout_says_what_went_before() {
+        let of = |taken_over: Option<(u32, &str)>| {
+            let taken_over = taken_over.map(|(from_layout, at)| TakenOver { from_layout, at: at.to_owned() });
+            layout_words(&Layout { version: 4, taken_over })
+        };
+        assert_eq!(of(None), " (layout 4)");
+        assert_eq!(of(Some((3, "T"))), " (layout 4, taken over from layout 3 at T)");
+        assert_eq!(of(Some((4, "T"))), " (layout 4, taken over from other limits at T)");
     }
 
     #[test]

@@ -90,6 +90,8 @@ pub enum By {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeptOut {
+    /// Nobody could answer to such an address: loopback, multicast, reserved.
+    BadSource,
     /// The client is a node or a Pod of the cluster: its packets are left to kube-proxy.
     FromInside,
     /// `spec.loadBalancerSourceRanges` do not let it in at the load-balancer IPs.

@@ -102,9 +102,12 @@ fn who_is_kept_out_is_said_to_be_and_begins_nothing() {
     let mut pinned = Pinned::new("kept-out");
     pinned.allow(WEB, "198.51.100.0/25");
     pinned.allow(INSIDE, "198.51.100.9/32");
-    for (client, expected) in
-        [("198.51.100.7", None), ("198.51.100.200", Some("source-range")), ("198.51.100.9", Some("from-inside"))]
-    {
+    for (client, expected) in [
+        ("198.51.100.7", None),
+        ("198.51.100.200", Some("source-range")),
+        ("198.51.100.9", Some("from-inside")),
+        ("240.0.0.1", Some("bad-source")),
+    ] {
         assert_eq!(why(&pinned, client, "web", "http")["kept_out"], json!(expected), "{client}");
         assert_eq!(pinned.begins(client.parse().unwrap(), 80), expected.is_none(), "{client}");
     }

@@ -12,14 +12,14 @@ use lb_common::{
     hash,
     host::FrameSpec,
     layout::{
-        Affinity, AffinityKey4, AffinityKey6, Backend, Config, Flow, Frontend, NameKey, SiblingKey, affinity_flags,
-        backend_state, frontend_flags, frontend_kind, name_kind,
+        Affinity, AffinityKey4, AffinityKey6, Backend, Config, Flow, Frontend, Keyed, NameKey, Sibling, SiblingKey,
+        affinity_flags, backend_state, frontend_flags, frontend_kind, name_kind,
     },
     wire::{Protocol, tcp_flags},
 };
 use lb_userspace::{
     clock,
-    dataplane::{self, FamilyMaps, Loaded, Maps, Pins, Pod, Sizes, held_for, load, names, words},
+    dataplane::{self, FamilyMaps, Loaded, Maps, Pins, Pod, Sizes, Switches, held_for, load, names, words},
     model::{self, AffinityKey, ServicePortName, maglev},
     plan::{Applied, Write},
 };
@@ -88,7 +88,7 @@ impl Pinned {
     /// Maps pinned under a name that is this test's and this process's alone.
     pub(crate) fn new(test: &str) -> Self {
         let pins = Pins::new(format!("/sys/fs/bpf/limpet-test-clients-{}-{test}", std::process::id()));
-        let loaded = load(&SIZES, Some(&pins), false).unwrap();
+        let loaded = load(&SIZES, Some(&pins), Switches::default()).unwrap();
         let mut pinned = Self { pins, loaded, client_port: FIRST_CLIENT_PORT };
         let config = Config { ghost_sets: SIZES.clients, ..Config::default() };
         pinned.loaded.maps.config.set(0, Pod(config), 0).unwrap();
@@ -159,7 +159,7 @@ impl Pinned {
             frontends.iter().map(|it| it.unwrap()).filter(|(_, it)| it.0.service == service).collect();
         for (key, Pod(mut frontend)) in of_service {
             frontend.flags |= frontend_flags::SOURCE_RANGES;
-            frontends.insert(key, Pod(frontend), 0).unwrap();
+            frontends.insert(key, Pod(frontend.of(&key.0)), 0).unwrap();
         }
     }
 
@@ -189,29 +189,31 @@ impl Pinned {
     pub(crate) fn hold(&mut self, client: &str, held_for: [u32; 2], value: Affinity) {
         match client.parse().unwrap() {
             IpAddr::V4(_) => {
-                self.loaded.maps.v4.affinity.insert(key4(client, held_for), Pod(value), 0).unwrap();
+                let key = key4(client, held_for);
+                self.loaded.maps.v4.affinity.insert(key, Pod(value.of(&key.0)), 0).unwrap();
             }
             IpAddr::V6(ip) => {
                 let key = AffinityKey6 { client: ip.into(), service: held_for };
-                self.loaded.maps.v6.affinity.insert(Pod(key), Pod(value), 0).unwrap();
+                self.loaded.maps.v6.affinity.insert(Pod(key), Pod(value.of(&key)), 0).unwrap();
             }
         }
     }
 
     /// Holds an IPv4 client of one packet.
     pub(crate) fn note(&mut self, client: &str, held_for: [u32; 2], value: Affinity) {
-        self.loaded.maps.v4.new_affinity.insert(key4(client, held_for), Pod(value), 0).unwrap();
+        let key = key4(client, held_for);
+        self.loaded.maps.v4.new_affinity.insert(key, Pod(value.of(&key.0)), 0).unwrap();
     }
 
     /// Flows of an IPv4 client to `default/web`, so many in the map of flows and `new` of them in that of new ones too.
     pub(crate) fn flow(&mut self, client: &str, count: u16, new: u16) {
         let client: Ipv4Addr = client.parse().unwrap();
-        let flow = Flow { backend: 1, generation: 1, since_seconds: 0, service: WEB };
+        let flow = Flow { backend: 1, generation: 1, service: WEB, ..Flow::default() };
         for index in 0..count {
             let key = V4::flow_key(client.into(), FRONTEND4.into(), 4000 + index, 80, Protocol::TCP);
-            self.loaded.maps.v4.flows.insert(Pod(key), Pod(flow), 0).unwrap();
+            self.loaded.maps.v4.flows.insert(Pod(key), Pod(flow.of(&key)), 0).unwrap();
             if index < new {
-                self.loaded.maps.v4.new_flows.insert(Pod(key), Pod(flow), 0).unwrap();
+                self.loaded.maps.v4.new_flows.insert(Pod(key), Pod(flow.of(&key)), 0).unwrap();
             }
         }
     }
@@ -274,8 +276,9 @@ impl Pinned {
             let value = Backend { address, port: 8080, protocol: 6, state, node, generation: 1, service };
             self.loaded.maps.backends.set(id, Pod(value), 0).unwrap();
         }
-        for (service, backend, id) in [(CART_HTTPS, 7, 8_u32), (CART_HTTP, 8, 7)] {
-            self.loaded.maps.siblings.insert(Pod(SiblingKey { service, backend }), id, 0).unwrap();
+        for (service, backend, id) in [(CART_HTTPS, 7, 8), (CART_HTTP, 8, 7)] {
+            let key = SiblingKey { service, backend };
+            self.loaded.maps.siblings.insert(Pod(key), Pod(Sibling::new(&key, id)), 0).unwrap();
         }
     }
 
@@ -351,7 +354,7 @@ pub(crate) fn table(members: &[(u32, &str)]) -> Vec<u32> {
 
 fn put<F: Family>(maps: &mut FamilyMaps<F>, address: F::Address, port: u16, value: Frontend) {
     let key = F::frontend_key(address, port, Protocol::TCP);
-    maps.frontends.insert(Pod(key), Pod(value), 0).unwrap();
+    maps.frontends.insert(Pod(key), Pod(value.of(&key)), 0).unwrap();
 }
 
 fn port(namespace: &str, name: &str, port: &str) -> ServicePortName {

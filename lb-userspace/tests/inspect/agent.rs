@@ -5,11 +5,11 @@ use std::{fs, net::Ipv4Addr};
 use aya::programs::{TestRun, TestRunOptions};
 use lb_common::{
     host::FrameSpec,
-    layout::{Affinity, AffinityKey4, Backend, backend_state},
+    layout::{Affinity, AffinityKey4, Backend, Keyed, backend_state},
 };
 use lb_userspace::{
     clock,
-    dataplane::{Loaded, Pod, Sizes, held_for, load},
+    dataplane::{Loaded, Pod, Sizes, Switches, held_for, load},
     model::{AffinityKey, Protocol, ServicePortName},
 };
 use serde_json::{Value, json};
@@ -53,8 +53,8 @@ endpoints:
 /// The programs once more, on the agent's maps: made for as much as the agent's are.
 fn programs(place: &Place) -> Loaded {
     let sizes =
-        Sizes { flows: 1024, slots: 16_384, backends: 64, services: 16, frontends: 16, nodes: 8, ..Sizes::default() };
-    load(&sizes, Some(place.pins()), false).unwrap()
+        Sizes { flows: 1024, slots: 65_536, backends: 64, services: 16, frontends: 16, nodes: 8, ..Sizes::default() };
+    load(&sizes, Some(place.pins()), Switches::default()).unwrap()
 }
 
 /// A client that is held by the Pod that is not ready begins a connection.
@@ -73,7 +73,7 @@ fn break_away(programs: &mut Loaded, client: Ipv4Addr) {
     let [namespace, name, port] = ["default", "web", ""].map(str::to_owned);
     let name = ServicePortName { namespace, name, port, protocol: Protocol::Tcp };
     let key = AffinityKey4 { client: client.into(), service: held_for(&name, AffinityKey::Port) };
-    programs.maps.v4.affinity.insert(Pod(key), Pod(affinity), 0).unwrap();
+    programs.maps.v4.affinity.insert(Pod(key), Pod(affinity.of(&key)), 0).unwrap();
 
     let frame = FrameSpec::syn((client.into(), 4000), (FRONTEND.into(), 80)).build();
     let mut out = vec![0; frame.len() + 256];

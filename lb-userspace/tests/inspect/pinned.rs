@@ -10,12 +10,12 @@ use lb_common::{
     breaks::BreakReason,
     family::{Address, Address4},
     layout::{
-        Affinity, AffinityKey4, Backend, BreakCounts, BreakRate, Flow, Frontend, Name, NameKey, NextHop4, NextHop6,
-        Way, backend_state, frontend_flags, frontend_kind, name_kind,
+        Affinity, AffinityKey4, Backend, BreakCounts, BreakRate, Flow, Frontend, Keyed, Name, NameKey, NextHop4,
+        NextHop6, Way, backend_state, frontend_flags, frontend_kind, name_kind,
     },
     wire::Protocol,
 };
-use lb_userspace::dataplane::{Maps, Pins, Pod, Sizes, load, names};
+use lb_userspace::dataplane::{Maps, Pins, Pod, Sizes, Switches, load, names};
 
 /// Room for what is written here, and little more.
 const SIZES: Sizes =
@@ -29,7 +29,7 @@ impl Pinned {
     /// Maps pinned under a name that is this test's and this process's alone.
     pub(crate) fn new(test: &str) -> Self {
         let pinned = Self(Pins::new(format!("/sys/fs/bpf/limpet-test-{}-{test}", std::process::id())));
-        let mut maps = load(&SIZES, Some(&pinned.0), false).unwrap().maps;
+        let mut maps = load(&SIZES, Some(&pinned.0), Switches::default()).unwrap().maps;
         write_names(&mut maps);
         write_services(&mut maps);
         write_nodes(&mut maps);
@@ -91,7 +91,7 @@ fn write_services(maps: &mut Maps) {
     };
     let mut frontend4 = |address: [u8; 4], port: u16, protocol: Protocol, value: Frontend| {
         let key = V4::frontend_key(Ipv4Addr::from(address).into(), port, protocol);
-        maps.v4.frontends.insert(Pod(key), Pod(value), 0).unwrap();
+        maps.v4.frontends.insert(Pod(key), Pod(value.of(&key)), 0).unwrap();
     };
     frontend4([203, 0, 113, 10], 80, Protocol::TCP, web);
     frontend4([10, 0, 0, 1], 30080, Protocol::TCP, Frontend { kind: frontend_kind::NODE_PORT, ..web });
@@ -100,7 +100,8 @@ fn write_services(maps: &mut Maps) {
 
     let dns = Frontend { kind: frontend_kind::EXTERNAL_IP, service: 2, ..Frontend::default() };
     let address: Ipv6Addr = "2001:db8::53".parse().unwrap();
-    maps.v6.frontends.insert(Pod(V6::frontend_key(address.into(), 53, Protocol::UDP)), Pod(dns), 0).unwrap();
+    let key = V6::frontend_key(address.into(), 53, Protocol::UDP);
+    maps.v6.frontends.insert(Pod(key), Pod(dns.of(&key)), 0).unwrap();
 }
 
 fn write_nodes(maps: &mut Maps) {
@@ -128,21 +129,25 @@ fn write_flows(maps: &mut Maps) {
     let key = |last: u8| {
         let client = Ipv4Addr::new(198, 51, 100, last);
         let frontend = Ipv4Addr::new(203, 0, 113, 10);
-        Pod(V4::flow_key(client.into(), frontend.into(), 4000, 80, Protocol::TCP))
+        V4::flow_key(client.into(), frontend.into(), 4000, 80, Protocol::TCP)
     };
-    let flow = |backend: u32, generation: u32| Pod(Flow { backend, generation, since_seconds: 0, service: 1 });
-    maps.v4.flows.insert(key(7), flow(1, 1), 0).unwrap();
-    maps.v4.flows.insert(key(8), flow(2, 1), 0).unwrap();
-    // Its backend's id has been given away since.
-    maps.v4.new_flows.insert(key(9), flow(1, 9), 0).unwrap();
-    // On its way from one map to the other: to be shown once.
-    maps.v4.new_flows.insert(key(7), flow(1, 1), 0).unwrap();
+    let flow = |client: u8, backend: u32, generation: u32| {
+        let flow = Flow { backend, generation, service: 1, ..Flow::default() };
+        (Pod(key(client)), Pod(flow.of(&key(client))))
+    };
+    for (key, flow) in [flow(7, 1, 1), flow(8, 2, 1)] {
+        maps.v4.flows.insert(key, flow, 0).unwrap();
+    }
+    // The one's backend's id has been given away since; the other is on its way from one map to the other, to be shown once.
+    for (key, flow) in [flow(9, 1, 9), flow(7, 1, 1)] {
+        maps.v4.new_flows.insert(key, flow, 0).unwrap();
+    }
 }
 
 fn write_client(maps: &mut Maps) {
     let key = AffinityKey4 { client: Ipv4Addr::new(198, 51, 100, 0).into(), service: [1, 2] };
     let affinity = Affinity { backend: 1, generation: 1, ..Affinity::default() };
-    maps.v4.affinity.insert(Pod(key), Pod(affinity), 0).unwrap();
+    maps.v4.affinity.insert(Pod(key), Pod(affinity.of(&key)), 0).unwrap();
 }
 
 /// Two that expired and one whose Pod went, on two CPUs where there are as many; and some that were not told.

@@ -11,7 +11,7 @@ use lb_common::{
     Stage, V4, V6,
     family::{Address, Address4, Address6},
     hash,
-    layout::{Affinity, AffinityKey4, AffinityKey6, Frontend, affinity_flags, frontend_kind},
+    layout::{Affinity, AffinityKey4, AffinityKey6, Frontend, Keyed, affinity_flags, frontend_kind},
 };
 
 use super::{
@@ -72,7 +72,7 @@ impl Opened {
             backends.insert(*id, backend);
         }
         let siblings = self.elements("SIBLINGS", &self.maps.siblings)?;
-        let siblings = siblings.into_iter().map(|(Pod(key), id)| (key, id)).collect();
+        let siblings = siblings.into_iter().map(|(Pod(key), Pod(sibling))| (key, sibling.backend)).collect();
         Ok(Rules::new(ports, backends, siblings))
     }
 
@@ -295,7 +295,11 @@ fn forget<F: Clients>(maps: &mut FamilyMaps<F>, client: &Client) -> Result<bool,
         return Ok(false);
     };
     let forgotten = Affinity { flags: now.flags | affinity_flags::FORGOTTEN, ..now };
-    match maps.affinity.insert(key::<F>(address, held_for), Pod(forgotten), BPF_EXIST) {
+    match maps.affinity.insert(
+        key::<F>(address, held_for),
+        Pod(forgotten.of(&key::<F>(address, held_for).0)),
+        BPF_EXIST,
+    ) {
         Ok(()) => Ok(true),
         Err(error) if says_missing(&error) => Ok(false),
         Err(source) => Err(Error::map(&map_name::<F>(Stage::Established), source)),

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use anyhow::Result;
 use lb_common::{
     affinity,
+    family::{Address as _, Address4, Address6},
     layout::{Frontend, INSIDE},
 };
 
@@ -136,7 +137,13 @@ fn kept_out(state: &State, service: u32, client: IpAddr) -> Option<KeptOut> {
     let is_in =
         |id: u32| state.source_ranges.get(&id).is_some_and(|ranges| ranges.iter().any(|it| it.contains(&client)));
     let asks = |of: &StateFrontend| of.service == service && of.asks_source && of.address.is_ipv4() == client.is_ipv4();
-    if is_in(INSIDE) {
+    let is_host = match client {
+        IpAddr::V4(address) => Address4::from(address).is_host(),
+        IpAddr::V6(address) => Address6::from(address).is_host(),
+    };
+    if !is_host {
+        Some(KeptOut::BadSource)
+    } else if is_in(INSIDE) {
         Some(KeptOut::FromInside)
     } else if state.frontends.iter().any(asks) && !is_in(service) {
         Some(KeptOut::SourceRange)

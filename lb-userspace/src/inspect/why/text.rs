@@ -93,6 +93,7 @@ fn next(port: &PortWhy, family: Family) -> String {
 
 fn kept_out(why: KeptOut) -> &'static str {
     match why {
+        KeptOut::BadSource => "everywhere: nobody can have this address, so its packets are dropped (`bad-source`)",
         KeptOut::FromInside => "everywhere: it is a node or a Pod of the cluster, whose packets are left to kube-proxy",
         KeptOut::SourceRange => {
             "at the load-balancer IPs: it is in none of the Service's loadBalancerSourceRanges; the rest is for other frontends"
@@ -332,6 +333,11 @@ Service:   default/web:http/TCP
                 "another port",
                 PortWhy { by: By::Table, ..port() },
                 "the Pod that holds the client does not have this port",
+            ),
+            (
+                "no sender",
+                PortWhy { kept_out: Some(KeptOut::BadSource), ..port() },
+                "  Kept out: everywhere: nobody can have this address",
             ),
             (
                 "from inside",

@@ -9,7 +9,7 @@ use lb_common::{
     family::Address,
     hash,
     host::{Memory, MemoryOf},
-    layout::{Frontend, GHOSTS_PER_SET, Ghost, SLOT_BACKEND_MASK},
+    layout::{Frontend, GHOSTS_PER_SET, Ghost, Keyed as _, SLOT_BACKEND_MASK},
 };
 
 use super::super::held::{Client, Rules};
@@ -50,7 +50,10 @@ pub struct Moved {
 impl Trial {
     /// On what the programs know at this time.
     pub fn new(rules: &Rules, now_seconds: u32) -> Self {
-        let mut memory = Memory { now_seconds, siblings: rules.siblings.clone(), ..Memory::with_ghosts(1) };
+        let mut memory = Memory { now_seconds, ..Memory::with_ghosts(1) };
+        for (key, backend) in &rules.siblings {
+            memory.add_sibling(*key, *backend);
+        }
         for (id, backend) in &rules.backends {
             let index = *id as usize;
             if memory.backends.len() <= index {
@@ -100,7 +103,7 @@ where
         map.borrow_mut().clear();
     }
     if let Some(known) = known {
-        memory.remember_affinity(known.stage, &ask.key, &known.affinity);
+        memory.remember_affinity(known.stage, &ask.key, &known.affinity.of(&ask.key));
     }
     let next = affinity::choose(memory, &ask).ok().map(|chosen| chosen.backend);
     // The second packet: this is when a client is recognised that a full map forgot.
