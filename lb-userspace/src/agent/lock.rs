@@ -1,7 +1,7 @@
 //! One agent per node: the maps have one writer, the socket one owner.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use nix::fcntl::{Flock, FlockArg};
 
+use super::directory;
 use crate::dataplane::{Pins, PinsLock};
 
 /// Held as long as the agent runs; the kernel lets go of it however the agent ends.
@@ -21,15 +22,10 @@ impl Lock {
     /// Takes the lock that belongs to a socket.
     ///
     /// # Errors
-    /// When another agent holds it, or the socket's directory cannot be made or written to.
+    /// When another agent holds it, or the socket's directory cannot be made or written to, or others may write to it.
     pub(super) fn take(socket: &Path) -> Result<Self> {
         let directory = socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(directory).with_context(|| {
-            format!(
-                "cannot make {} for the socket; run as root, or name another place with --socket",
-                directory.display()
-            )
-        })?;
+        directory::make_own(directory)?;
         let path = socket.with_extension("lock");
         // Whoever can open it can hold it: its owner alone.
         let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
@@ -51,9 +47,9 @@ impl Lock {
 /// Takes the lock on what is pinned, which another agent may write to though it has another socket.
 ///
 /// # Errors
-/// When another agent holds it, or the directory cannot be opened.
+/// When another agent holds it, of whichever version, or a directory cannot be opened.
 pub(super) fn lock_pins(pins: &Pins) -> Result<PinsLock> {
-    pins.lock()?.ok_or_else(|| another_agent(&pins.version_directory()))
+    pins.lock()?.ok_or_else(|| another_agent(pins.root()))
 }
 
 fn another_agent(path: &Path) -> anyhow::Error {

@@ -1,6 +1,6 @@
-//! The agent's Unix socket: HTTP and JSON, for the command line. Only root may connect.
+//! The agent's Unix socket: HTTP and JSON, for the command line. Only who runs the agent, and root, may connect.
 
-use std::{fs, io, path::Path};
+use std::{convert::Infallible, fs, io, path::Path};
 
 use anyhow::{Context, Result};
 use axum::{
@@ -8,35 +8,48 @@ use axum::{
     extract::RawQuery,
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use nix::sys::stat::{Mode, umask};
 use tokio::{net::UnixListener, task::JoinHandle};
 
-use super::{breaks::History, report::Report};
+use super::{breaks::History, http, report::Report, verify::Asker};
 use crate::{
-    api::{BREAKS_PATH, STATUS_PATH},
-    clock,
+    api::{AgentVerification, BREAKS_PATH, REPAIR_PATH, STATUS_PATH, VERIFY_PATH},
+    clock, fail_point,
 };
 
 /// Listens until the handle is dropped with the runtime.
 ///
 /// # Errors
 /// When the socket cannot be made.
-pub(super) fn serve(path: &Path, report: Report, history: History) -> Result<JoinHandle<()>> {
+pub(super) fn serve(path: &Path, report: Report, history: History, asker: Asker) -> Result<JoinHandle<Infallible>> {
     // Whoever holds the lock may take the place of a socket that a killed agent left.
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         result => result.with_context(|| format!("cannot replace the old socket {}", path.display()))?,
     }
+    fail_point::pass("socket");
     let listener = bind(path).with_context(|| format!("cannot listen on {}", path.display()))?;
-    let router = Router::new()
+    Ok(tokio::spawn(http::serve(listener, router(report, history, asker))))
+}
+
+/// What is answered.
+pub(super) fn router(report: Report, history: History, asker: Asker) -> Router {
+    let repairer = asker.clone();
+    Router::new()
         .route(STATUS_PATH, get(async move || Json(report.status())))
-        .route(BREAKS_PATH, get(async move |RawQuery(query)| breaks(&history, query.as_deref().unwrap_or_default())));
-    Ok(tokio::spawn(async move {
-        // Accept errors are retried inside; this ends with the runtime.
-        let _ = axum::serve(listener, router).await;
-    }))
+        .route(BREAKS_PATH, get(async move |RawQuery(query)| breaks(&history, query.as_deref().unwrap_or_default())))
+        .route(VERIFY_PATH, get(async move || verified(asker.ask(false).await)))
+        .route(REPAIR_PATH, post(async move || verified(repairer.ask(true).await)))
+}
+
+/// What a comparison gave, or why there is none.
+fn verified(answer: Result<AgentVerification, String>) -> Response {
+    match answer {
+        Ok(verification) => Json(verification).into_response(),
+        Err(message) => (StatusCode::SERVICE_UNAVAILABLE, message).into_response(),
+    }
 }
 
 /// The answer to a question about breaks.

@@ -132,7 +132,17 @@ fn a_scrape_shows_what_the_programs_counted() {
             let not_ready = WEB.into_iter().chain([("reason", "not-ready")]).collect::<Vec<_>>();
             node.scrape().value("limpet_service_breaks_total", &not_ready).is_some_and(|breaks| breaks > 0.0)
         });
-        assert_eq!(node.code(METRICS, "/"), 404);
+        // Whoever may read them learns of no client and no Pod, nor where anything is.
+        let text = node.ask(METRICS, "/metrics").unwrap().body;
+        for private in ["198.51.100.", "203.0.113.", "10.1.0.", "192.0.2.", "\"a\"", "\"b\"", "web-1"] {
+            assert!(!text.contains(private), "{private} is told:\n{text}");
+        }
+        for (port, path) in [(METRICS, "/"), (METRICS, "/healthz"), (HEALTH, "/metrics"), (HEALTH, "/healthz/repeated")]
+        {
+            let answer = node.ask(port, path).unwrap();
+            assert_eq!((answer.code, answer.body.as_str()), (404, ""), "{path}");
+            assert!(!answer.head.contains("repeated"), "{}", answer.head);
+        }
     });
 }
 

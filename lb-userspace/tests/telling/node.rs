@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lb_userspace::dataplane::{Loaded, Pins, Sizes, load};
+use lb_userspace::dataplane::{Loaded, Pins, Sizes, Switches, load};
 use nix::{
     sched::{CloneFlags, unshare},
     sys::{prctl::set_pdeathsig, signal::Signal},
@@ -108,7 +108,7 @@ impl Node {
 
     /// The programs once more, on the agent's maps.
     pub(crate) fn programs(&self) -> Loaded {
-        load(&SIZES, Some(&self.pins), false).unwrap()
+        load(&SIZES, Some(&self.pins), Switches::default()).unwrap()
     }
 
     /// What `limpet status` says of the agent.

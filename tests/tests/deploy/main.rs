@@ -1,14 +1,17 @@
 //! What the containers of the DaemonSet do on a node, as the runtime would start them: as first process of their own
-//! process namespace, as root with three capabilities, and never to gain more. Needs root and a BPF file system.
+//! process namespace, as root with three capabilities, never to gain more, and with nothing to write to but two volumes.
+//! Needs root and a BPF file system.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
+mod container;
+mod lab;
 mod manifest;
 mod node;
+mod unit;
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use limpet_lab::wait;
 use nix::mount::{MsFlags, mount};
@@ -16,21 +19,37 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
-use crate::node::{Node, limpet};
+use crate::container::{Container, Rights, mask};
+use crate::node::{LIMIT, Node, limpet};
 
-/// How long a container may take for what it does.
-const LIMIT: Duration = Duration::from_secs(30);
+/// What the manifests give.
+fn rights() -> Rights {
+    Rights::These(manifest::capabilities("hardened"))
+}
+
+/// Asserts that every thread of the agent has the three capabilities, no other, and no way to others.
+fn has_three_capabilities(agent: &Container) {
+    let three = mask(&manifest::capabilities("hardened"));
+    let keys = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs"];
+    let none = mask(&[]);
+    let expected = [&none, &three, &three, &three, &none, "1"].map(str::to_owned);
+    let threads = agent.threads(keys);
+    assert!(threads.len() > 2, "the runtime has two of its own: {threads:?}");
+    for thread in threads {
+        assert_eq!(thread, expected, "{keys:?}");
+    }
+}
 
 #[test]
 fn with_the_rights_of_the_hardened_manifest_the_agent_attaches_and_detach_takes_everything_off() {
-    let rights = manifest::capabilities("hardened");
-    assert_eq!(rights, ["BPF", "NET_ADMIN", "PERFMON"]);
-    let node = Node::new("rights");
+    assert_eq!(manifest::capabilities("hardened"), ["BPF", "NET_ADMIN", "PERFMON"]);
+    let (node, rights) = (Node::new("rights"), rights());
 
     let agent = node.start_agent(&rights);
     let attached = node.links();
     assert_eq!(attached.len(), 2, "XDP and tcx: {attached:?}");
-    assert_eq!(agent.capabilities(), rights);
+    has_three_capabilities(&agent);
+    assert_eq!(agent.writable(), manifest::writable("hardened"), "and nothing else can be written to");
 
     // A second Pod on the node, as it would be if it did not wait for the first one's end.
     let early = node.run(&rights, &["detach", "--stay"]);
@@ -48,6 +67,29 @@ fn with_the_rights_of_the_hardened_manifest_the_agent_attaches_and_detach_takes_
     assert!(detach.is_alive(), "it stays, or it would be started again and again: {}", detach.said());
     let ended = detach.stop(Signal::SIGTERM, LIMIT);
     assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn an_agent_that_is_given_everything_gives_up_what_it_does_not_need() {
+    let node = Node::new("everything");
+    has_three_capabilities(&node.start_agent(&Rights::All));
+}
+
+#[test]
+fn without_one_of_the_three_capabilities_the_agent_says_which_and_leaves_everything_alone() {
+    let node = Node::new("missing");
+    let three = manifest::capabilities("hardened");
+    for missing in &three {
+        let others = three.iter().filter(|name| *name != missing).cloned().collect();
+        let refused = node.launch_agent(&Rights::These(others)).wait(LIMIT);
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        let expected =
+            format!("limpet: the agent lacks CAP_{missing}; run as root (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON)");
+        assert!(refused.said.starts_with(&expected), "{refused:?}");
+        assert!(refused.said.contains("securityContext.capabilities.add"), "{refused:?}");
+        assert_eq!(refused.said.lines().count(), 1, "{refused:?}");
+    }
+    assert!(!node.pins().exists());
 }
 
 #[test]
@@ -107,9 +149,7 @@ fn what_the_first_container_mounts_is_seen_by_the_node_and_by_the_agents() {
 
 #[test]
 fn who_may_not_mount_is_told_so() {
-    let node = Node::new("unprivileged");
-    let directory = tempfile::tempdir().unwrap();
-    let refused = node.run(&manifest::capabilities("default"), &["mount-bpffs", directory.path().to_str().unwrap()]);
+    let refused = Node::new("unprivileged").run(&rights(), &["mount-bpffs", "/run/limpet"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.said.contains("privileged container"), "{refused:?}");
 }

@@ -1,37 +1,28 @@
-//! A node for one test: a network of its own with an uplink, and containers on it.
-//!
-//! The test's thread is moved into the network, so that what it starts is there; the network ends with the test.
+//! A node for one test: a network with an uplink, and containers of `limpet` on it, with the volumes of the manifests.
 
 use std::env;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use limpet_lab::wait;
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::container::{Container, Ended, Image, Rights, Volume};
+
+/// How long a command, or the start of an agent, may take: on a machine with more to do than it can, the kernel alone takes
+/// half a minute to attach XDP.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// A device with an Ethernet header that nothing is sent on.
 const UPLINK: &str = "limpet0";
-/// How long a command, or the start of an agent, may take.
-const LIMIT: Duration = Duration::from_secs(30);
 /// Room for little, so that starting is quick.
 const LIMITS: &str =
-    "--max-flows 1024 --max-slots 4096 --max-backends 64 --max-services 16 --max-frontends 16 --max-nodes 8";
-/// Capabilities by their numbers in the kernel's linux/capability.h.
-const CAPABILITIES: [(&str, u32); 3] = [("NET_ADMIN", 12), ("PERFMON", 38), ("BPF", 39)];
-
-/// What a command said, and how it ended.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    /// The exit code; none after a signal.
-    pub(crate) code: Option<i32>,
-    /// Standard output and standard error together.
-    pub(crate) said: String,
-}
+    "--max-flows 1024 --max-slots 65536 --max-backends 64 --max-services 16 --max-frontends 16 --max-nodes 8";
+/// Where BPF objects are pinned, on the machine and in containers.
+const BPFFS: &str = "/sys/fs/bpf";
 
 /// Runs `limpet` as root with all rights, where the test's thread is, to its end.
 pub(crate) fn limpet(arguments: &[&str]) -> Ended {
@@ -44,11 +35,15 @@ pub(crate) fn limpet(arguments: &[&str]) -> Ended {
 /// The node.
 pub(crate) struct Node {
     directory: TempDir,
+    image: Image,
+    name: String,
+    uplink: &'static str,
     pins: PathBuf,
+    started: AtomicU32,
 }
 
 impl Node {
-    /// A new one, with the test's thread on it.
+    /// A new one in a network of its own, which the test's thread is moved into, and which ends with the test.
     pub(crate) fn new(test: &str) -> Self {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         for arguments in [
@@ -58,12 +53,30 @@ impl Node {
         ] {
             assert!(Command::new("ip").args(arguments).status().unwrap().success(), "ip {arguments:?}");
         }
+        let pins = Path::new(BPFFS).join(format!("limpet-deploy-{}-{test}", std::process::id()));
+        let mut node = Self::of(None, "n1", UPLINK, pins);
+        let manifests = node.directory.path().join("manifests");
+        fs::create_dir(&manifests).unwrap();
+        let object = "{apiVersion: v1, kind: Node, metadata: {name: n1}}\n";
+        fs::write(manifests.join("node.yaml"), object).unwrap();
+        node.image.volumes.push(Volume { from: manifests, to: "/etc/limpet".into(), is_writable: false });
+        node
+    }
+
+    /// One that is there already, in the network that containers are started from.
+    pub(crate) fn of(manifests: Option<&Path>, name: &str, uplink: &'static str, pins: PathBuf) -> Self {
         let directory = tempfile::Builder::new().prefix("limpet-deploy-").tempdir().unwrap();
-        fs::create_dir(directory.path().join("manifests")).unwrap();
-        let node = "{apiVersion: v1, kind: Node, metadata: {name: n1}}\n";
-        fs::write(directory.path().join("manifests/node.yaml"), node).unwrap();
-        let pins = PathBuf::from(format!("/sys/fs/bpf/limpet-deploy-{}-{test}", std::process::id()));
-        Self { directory, pins }
+        let run = directory.path().join("run");
+        fs::create_dir(&run).unwrap();
+        let mut volumes = vec![
+            Volume { from: run, to: "/run/limpet".into(), is_writable: true },
+            Volume { from: BPFFS.into(), to: BPFFS.into(), is_writable: true },
+        ];
+        let configuration =
+            |from: &Path| Volume { from: from.to_owned(), to: "/etc/limpet".into(), is_writable: false };
+        volumes.extend(manifests.map(configuration));
+        let image = Image { program: program(), volumes };
+        Self { directory, image, name: name.to_owned(), uplink, pins, started: AtomicU32::new(0) }
     }
 
     /// Where maps and links are pinned.
@@ -81,41 +94,36 @@ impl Node {
     }
 
     /// Starts the agent, and waits until `limpet status`, run as `kubectl exec` would, is content.
-    pub(crate) fn start_agent(&self, capabilities: &[String]) -> Container {
-        let source = format!("dir:{}", self.directory.path().join("manifests").display());
-        let mut arguments = vec!["agent", "--source", &source, "--node", "n1", "--uplink", UPLINK];
-        // Ports of the machine's own are nobody's to take in a test.
-        arguments.extend(["--health-address", "none", "--metrics-address", "none"]);
-        arguments.extend(LIMITS.split(' '));
-        let agent = self.start(capabilities, &arguments);
-        let content = || Ok(self.run(capabilities, &["status"]).code == Some(0));
+    pub(crate) fn start_agent(&self, rights: &Rights) -> Container {
+        let agent = self.launch_agent(rights);
+        let content = || Ok(self.run(rights, &["status"]).code == Some(0));
         let ready = wait::until_true("the agent to be in step", LIMIT, content);
-        assert!(ready.is_ok(), "{ready:?}: {} {:?}", agent.said(), self.run(capabilities, &["status"]));
+        assert!(ready.is_ok(), "{ready:?}: {} {:?}", agent.said(), self.run(rights, &["status"]));
         agent
     }
 
-    /// Runs a container to its end.
-    pub(crate) fn run(&self, capabilities: &[String], arguments: &[&str]) -> Ended {
-        self.start(capabilities, arguments).wait(LIMIT)
+    /// Starts the agent and does not wait for it.
+    pub(crate) fn launch_agent(&self, rights: &Rights) -> Container {
+        let mut arguments = vec!["agent", "--source", "dir:/etc/limpet", "--node", &self.name, "--uplink", self.uplink];
+        // Ports of the machine's own are nobody's to take in a test.
+        arguments.extend(["--health-address", "none", "--metrics-address", "none"]);
+        arguments.extend(LIMITS.split(' '));
+        self.start(rights, &arguments)
     }
 
-    /// Starts a container: `limpet` as the first process of a process namespace, as root with these capabilities.
-    pub(crate) fn start(&self, capabilities: &[String], arguments: &[&str]) -> Container {
-        let log = tempfile::Builder::new().prefix("log-").tempfile_in(self.directory.path()).unwrap();
-        let (log, path) = log.keep().unwrap();
-        // It must not outlive a test that was killed.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]);
-        // The root may be none that can be made private, as in a chroot; /proc is one.
-        command.args(["--propagation", "unchanged"]);
-        let bounds = capabilities.iter().map(|name| format!(",+{}", name.to_lowercase())).collect::<String>();
-        command.args(["setpriv", &format!("--bounding-set=-all{bounds}"), "--inh-caps=-all", "--no-new-privs"]);
-        command.arg(program()).args(arguments).arg("--pin-dir").arg(&self.pins);
-        command.arg("--socket").arg(self.directory.path().join("agent.sock"));
-        let path_variable = env::var_os("PATH").unwrap_or_default();
-        command.env_clear().env("PATH", path_variable).stdin(Stdio::null());
-        let errors: File = log.try_clone().unwrap();
-        Container { outside: command.stdout(log).stderr(errors).spawn().unwrap(), log: path }
+    /// Runs a container to its end.
+    pub(crate) fn run(&self, rights: &Rights, arguments: &[&str]) -> Ended {
+        self.start(rights, arguments).wait(LIMIT)
+    }
+
+    /// Starts a container of `limpet` with these arguments; the socket is where it is by default.
+    pub(crate) fn start(&self, rights: &Rights, arguments: &[&str]) -> Container {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let log = self.directory.path().join(format!("{number}.log"));
+        let mut arguments = arguments.to_vec();
+        let pins = self.pins.to_str().unwrap();
+        arguments.extend(["--pin-dir", pins]);
+        Container::start(&self.image, rights, &arguments, log)
     }
 }
 
@@ -124,74 +132,6 @@ impl Drop for Node {
         let removed = fs::remove_dir_all(&self.pins);
         let gone = !self.pins.exists();
         assert!(gone || std::thread::panicking(), "{} is still there: {removed:?}", self.pins.display());
-    }
-}
-
-/// A running container.
-pub(crate) struct Container {
-    /// The process that waits outside of its namespace, and ends as it ends.
-    outside: Child,
-    log: PathBuf,
-}
-
-impl Container {
-    /// What it said so far.
-    pub(crate) fn said(&self) -> String {
-        fs::read_to_string(&self.log).unwrap()
-    }
-
-    /// Whether it runs.
-    pub(crate) fn is_alive(&mut self) -> bool {
-        self.outside.try_wait().unwrap().is_none()
-    }
-
-    /// What it may do, by name and in the order of the names.
-    pub(crate) fn capabilities(&self) -> Vec<String> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.inside())).unwrap();
-        let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
-        let mut mask = u64::from_str_radix(mask.trim(), 16).unwrap();
-        let mut names = Vec::new();
-        for (name, number) in CAPABILITIES {
-            if mask & (1 << number) != 0 {
-                names.push(name.to_owned());
-                mask &= !(1 << number);
-            }
-        }
-        assert_eq!(mask, 0, "more than it should have: {names:?} and {mask:#x}");
-        names.sort();
-        names
-    }
-
-    /// Sends it a signal, and waits for its end.
-    pub(crate) fn stop(self, signal: Signal, limit: Duration) -> Ended {
-        kill(Pid::from_raw(self.inside()), signal).unwrap();
-        self.wait(limit)
-    }
-
-    /// Waits for its end.
-    pub(crate) fn wait(mut self, limit: Duration) -> Ended {
-        let ended = wait::until("the container to end", limit, || Ok(self.outside.try_wait()?));
-        let said = self.said();
-        match ended {
-            Ok(status) => Ended { code: status.code(), said },
-            Err(error) => panic!("{error}: {said}"),
-        }
-    }
-
-    /// The first process in it, as it is called outside.
-    fn inside(&self) -> i32 {
-        let outside = self.outside.id();
-        let children = fs::read_to_string(format!("/proc/{outside}/task/{outside}/children")).unwrap();
-        let first = children.split_whitespace().next();
-        first.unwrap_or_else(|| panic!("nothing runs in it: {}", self.said())).parse().unwrap()
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        // With it goes what runs in it.
-        let _ended_already = self.outside.kill();
-        let _told = self.outside.wait();
     }
 }
 
