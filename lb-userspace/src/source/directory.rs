@@ -89,6 +89,17 @@ impl Directory {
         (snapshot, problems)
     }
 
+    /// What [`read`](Self::read) would give if this one file had changed to these bytes: for who makes files up.
+    #[doc(hidden)]
+    pub fn read_as(&mut self, name: &str, bytes: Vec<u8>) -> (Snapshot, Vec<Problem>) {
+        self.was_read = true;
+        self.files.entry(name.to_owned()).or_default().update(name, text(bytes));
+        let mut problems = Vec::new();
+        let snapshot = self.snapshot(&mut problems);
+        problems.sort();
+        (snapshot, problems)
+    }
+
     fn snapshot(&self, problems: &mut Vec<Problem>) -> Snapshot {
         let mut snapshot = Snapshot { complete: self.was_read, ..Snapshot::default() };
         let mut seen: HashMap<Key, Origin> = HashMap::new();
@@ -227,6 +238,10 @@ fn content(path: &Path) -> Result<String, String> {
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(format!("is larger than {MAX_FILE_BYTES} bytes; split it"));
     }
+    text(bytes)
+}
+
+fn text(bytes: Vec<u8>) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|error| format!("is not UTF-8 text: {error}"))
 }
 

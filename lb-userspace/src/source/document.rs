@@ -16,6 +16,10 @@ use super::Problem;
 /// Most YAML nodes in one document: room for a `kubectl get -o yaml` of a large cluster, an end
 /// to aliases that multiply. A document beyond it is refused.
 const MAX_YAML_EVENTS: usize = 20_000_000;
+/// Most of them for each byte, of which a document without aliases has hardly one; and how many beyond that for aliases: a
+/// few lines must not cost as much as the largest document.
+const YAML_EVENTS_PER_BYTE: usize = 4;
+const YAML_EVENTS_OF_ALIASES: usize = 100_000;
 
 /// An object of one of the kinds that count.
 #[derive(Clone, Debug)]
@@ -218,8 +222,9 @@ fn read_yaml<T: DeserializeOwned>(text: &str) -> Result<T, Refusal> {
     // A node may be called "n" or "on": only true and false are booleans.
     options.strict_booleans = true;
     if let Some(budget) = &mut options.budget {
-        budget.max_events = MAX_YAML_EVENTS;
-        budget.max_nodes = MAX_YAML_EVENTS;
+        let most = text.len().saturating_mul(YAML_EVENTS_PER_BYTE).saturating_add(YAML_EVENTS_OF_ALIASES);
+        budget.max_events = most.min(MAX_YAML_EVENTS);
+        budget.max_nodes = budget.max_events;
     }
     serde_saphyr::from_str_with_options(text, options).map_err(|error| Refusal {
         line: error.location().and_then(|at| usize::try_from(at.line()).ok()),
@@ -364,12 +369,17 @@ mod tests {
 
     #[test]
     fn aliases_cannot_multiply_without_end() {
-        let mut text = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
-        for i in 1..12 {
-            text.push_str(&format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 9].join(",")));
+        // Each alias stands for nine of the one before.
+        let document = |levels: usize| {
+            let mut text = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
+            for i in 1..levels {
+                text.push_str(&format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 9].join(",")));
+            }
+            text + "apiVersion: v1\nkind: Service\n"
+        };
+        for (levels, broken) in [(1, 0), (4, 0), (6, 1), (12, 1)] {
+            assert_eq!(parse(Format::Yaml, &document(levels)).broken, broken, "{levels} levels");
         }
-        text.push_str("apiVersion: v1\nkind: Service\n");
-        assert_eq!(parse(Format::Yaml, &text).broken, 1);
     }
 
     proptest::proptest! {

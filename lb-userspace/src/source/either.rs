@@ -113,10 +113,10 @@ impl Source {
     /// What tells from anywhere how it is with this source.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        Standing(match self {
-            Self::Directory(manifests) => Kind::Directory(manifests.read.clone()),
-            Self::Kube(kube) => Kind::Kube(kube.watcher()),
-        })
+        match self {
+            Self::Directory(manifests) => Standing(Kind::Directory(manifests.read.clone())),
+            Self::Kube(kube) => Standing::of(kube.watcher()),
+        }
     }
 
     /// The API server's client, for other things than reading; none for a directory.
@@ -140,6 +140,11 @@ enum Kind {
 }
 
 impl Standing {
+    /// That of an API server.
+    pub(super) fn of(watcher: Watcher) -> Self {
+        Self(Kind::Kube(watcher))
+    }
+
     /// How it is now.
     #[must_use]
     pub fn state(&self) -> SourceState {

@@ -18,6 +18,8 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+#[doc(hidden)]
+pub use self::kube::Told;
 pub use self::kube::{ConnectError, Kube};
 pub use directory::{Directory, MAX_FILE_BYTES, MAX_FILES, MAX_OBJECTS};
 pub use either::{Changes, Manifests, Source, SourceState, Standing};

@@ -12,6 +12,7 @@ mod memo;
 mod node_ports;
 mod policies;
 mod ranges;
+mod sense;
 mod services;
 mod topology;
 mod wild;

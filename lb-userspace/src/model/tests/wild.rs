@@ -1,6 +1,5 @@
 //! Sound objects, bent at random: never a panic, answers that make sense, and no harm to other Services.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::bad_input::beside_good;
 use super::fixture::*;
+use super::sense::check_sense;
 use crate::model::*;
 use crate::source::{Origin, Snapshot, Sourced};
 
@@ -104,31 +104,6 @@ type Bend = (Vec<Index>, u8, Value);
 fn bends() -> impl Strategy<Value = Vec<(Index, Bend)>> {
     let one = (prop::collection::vec(any::<Index>(), 1..6), 0..4_u8, wild());
     prop::collection::vec((any::<Index>(), one), 1..8)
-}
-
-/// What must hold of any answer.
-fn check_sense(desired: &Desired) {
-    let mut taken = BTreeMap::new();
-    for (name, port) in &desired.services {
-        for frontend in &port.frontends {
-            let before = taken.insert((frontend.address, frontend.port, name.protocol), name);
-            assert_eq!(before, None, "{frontend:?} is given twice");
-            assert!(frontend.port > 0, "{name}: {frontend:?}");
-        }
-        assert!(port.backends.is_sorted_by(|a, b| a.address < b.address), "{name}: {:?}", port.backends);
-        for family in Family::ALL {
-            let pool = port.pools.of(family);
-            for index in pool {
-                let backend = &port.backends[*index];
-                assert_eq!(Family::of(backend.address.ip()), family, "{name}: {backend:?}");
-                assert_eq!(backend.state, BackendState::Active, "{name}: {backend:?}");
-                assert!(backend.address.port() > 0, "{name}: {backend:?}");
-            }
-            let identities: Vec<_> = pool.iter().map(|index| &port.backends[*index].identity).collect();
-            assert!(identities.is_sorted_by(|a, b| a < b), "{name}: {identities:?}");
-        }
-    }
-    assert!(desired.health_checks.is_sorted(), "{:?}", desired.health_checks);
 }
 
 fn parse<T: serde::de::DeserializeOwned>(value: &Value) -> Option<Sourced<T>> {

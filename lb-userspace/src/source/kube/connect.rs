@@ -75,7 +75,11 @@ pub(super) async fn connect(kubeconfig: Option<&Path>) -> Result<(Client, String
 }
 
 async fn named(path: &Path) -> Result<Config, ConnectError> {
-    let failed = |reason| ConnectError::Named { path: path.to_owned(), reason };
+    let failed = |reason: String| {
+        // The agent has given up root's right to read everything.
+        let whose = if reason.contains("Permission denied") { ": it must belong to the agent's user" } else { "" };
+        ConnectError::Named { path: path.to_owned(), reason: reason + whose }
+    };
     let kubeconfig = Kubeconfig::read_from(path).map_err(|error| failed(chain(&error)))?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     config.map_err(|error| failed(chain(&error)))

@@ -5,7 +5,7 @@ use std::{error::Error as StdError, io, time::Duration};
 use kube::core::Status;
 use tokio_rustls::rustls::{self, CertificateError};
 
-use super::kind::Kind;
+use super::{kind::Kind, newest::PATIENCE};
 
 /// Why a list or a watch ended.
 #[derive(Debug)]
@@ -51,6 +51,26 @@ impl Failure {
     pub(super) fn garbled(kind: Kind, place: &str, error: impl std::fmt::Display) -> Self {
         Self::gone(format!(
             "{place} answered with something else than {} ({error}); is it an API server, and nothing in between?",
+            kind.plural()
+        ))
+    }
+
+    /// A list that is older than what was seen.
+    pub(super) fn older(kind: Kind, place: &str, version: &str, seen: u128) -> Self {
+        Self::new(format!(
+            "{place} answered with an older state of {} (version {version}) than this node has seen ({seen}), as a server \
+             that lags behind the others does, or a cluster that was put back from a backup; believed if it is still so \
+             after {} s, or at once by an agent that is started anew",
+            kind.plural(),
+            PATIENCE.as_secs()
+        ))
+    }
+
+    /// A change that is older than what was seen.
+    pub(super) fn older_event(kind: Kind, place: &str, version: &str, seen: u128) -> Self {
+        Self::gone(format!(
+            "{place} told a change of {} that is older (version {version}) than what it was asked for ({seen}); all are \
+             listed anew",
             kind.plural()
         ))
     }

@@ -10,13 +10,14 @@ use kube::{
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     backoff,
     failure::Failure,
     incoming::Incoming,
     kind::{Kind, Selectors},
+    newest::{self, Judgement, Newest},
     shared::Shared,
 };
 use crate::source::MAX_OBJECTS;
@@ -37,9 +38,24 @@ const GOOD_WATCH: Duration = Duration::from_secs(10);
 /// Watches that fail in a row before everything is listed anew: the version may be one that this server never had.
 const FAILURES_BEFORE_RELIST: u32 = 5;
 
+/// How long things are waited for that may never come; shorter in tests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waits {
+    /// How long a watch may be silent.
+    pub(super) silence: Duration,
+    /// How long an older state than the one that was seen must be told until it is believed.
+    pub(super) doubt: Duration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self { silence: SILENCE_LIMIT, doubt: newest::PATIENCE }
+    }
+}
+
 /// Follows a kind; never returns. Everything is told to `shared`.
-pub(super) async fn follow(client: Client, kind: Kind, selectors: Selectors, shared: Arc<Shared>) {
-    let mut follower = Follower { client, kind, selectors, shared, version: None, failures: 0 };
+pub(super) async fn follow(client: Client, kind: Kind, selectors: Selectors, shared: Arc<Shared>, waits: Waits) {
+    let mut follower = Follower { waits, ..Follower::new(client, kind, selectors, shared) };
     loop {
         let done = match follower.version.take() {
             // What has changed since is asked for at once, however often it went wrong before.
@@ -58,24 +74,28 @@ pub(super) async fn follow(client: Client, kind: Kind, selectors: Selectors, sha
     }
 }
 
-struct Follower {
+/// One kind, and how far it is known.
+pub(super) struct Follower {
     client: Client,
     kind: Kind,
     selectors: Selectors,
     shared: Arc<Shared>,
     /// The version that is known; none while all must be listed.
     version: Option<String>,
+    /// What answers are compared with.
+    newest: Newest,
+    waits: Waits,
     /// How often it has gone wrong since something was heard.
     failures: u32,
 }
 
 /// A page of a list. The items are looked at one by one.
 #[derive(Deserialize)]
-struct Page {
+pub(super) struct Page {
     #[serde(default)]
-    metadata: PageMeta,
+    pub(super) metadata: PageMeta,
     #[serde(deserialize_with = "items")]
-    items: Vec<Value>,
+    pub(super) items: Vec<Value>,
 }
 
 /// An empty list may be `null`. Where there is no such field, it is no list: that everything is gone must be said.
@@ -85,13 +105,26 @@ fn items<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Value>, D::Er
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct PageMeta {
-    resource_version: Option<String>,
+pub(super) struct PageMeta {
+    pub(super) resource_version: Option<String>,
     #[serde(rename = "continue")]
     next: Option<String>,
 }
 
 impl Follower {
+    pub(super) fn new(client: Client, kind: Kind, selectors: Selectors, shared: Arc<Shared>) -> Self {
+        Self {
+            client,
+            kind,
+            selectors,
+            shared,
+            version: None,
+            newest: Newest::default(),
+            waits: Waits::default(),
+            failures: 0,
+        }
+    }
+
     /// Reads everything; nothing of it counts before all of it is there.
     async fn list(&mut self) -> Result<(), Failure> {
         let garbled = |what: &str| Failure::garbled(self.kind, self.shared.place(), what);
@@ -106,15 +139,36 @@ impl Follower {
             let asked = next;
             next = metadata.next.filter(|next| !next.is_empty());
             if next.is_none() || all.len() > 2 * MAX_OBJECTS {
-                self.version = first_version;
-                self.shared.replace(self.kind, all);
-                return Ok(());
+                return self.take_all(first_version.unwrap_or_default(), all);
             }
             if next == asked {
                 break;
             }
         }
         Err(garbled("a list that does not end"))
+    }
+
+    /// Takes a list in, unless it is older than what was seen.
+    pub(super) fn take_all(&mut self, version: String, all: Vec<Incoming>) -> Result<(), Failure> {
+        let before = match self.newest.judge(&version, Instant::now(), self.waits.doubt) {
+            Judgement::Current => None,
+            Judgement::Believed { seen } => Some(seen),
+            Judgement::Older { seen } => {
+                return Err(Failure::older(self.kind, self.shared.place(), &version, seen));
+            }
+        };
+        if let Some(seen) = before {
+            warn!(
+                "{} has told an older state of {} for {} s, version {version} after {seen}, as after a restore from a backup: \
+                 followed from here on",
+                self.shared.place(),
+                self.kind.plural(),
+                self.waits.doubt.as_secs()
+            );
+        }
+        self.version = Some(version);
+        self.shared.replace(self.kind, all);
+        Ok(())
     }
 
     async fn page(&self, next: Option<String>) -> Result<Page, Failure> {
@@ -152,15 +206,22 @@ impl Follower {
         let begun = Instant::now();
         let mut stream = pin!(stream);
         loop {
-            match timeout(SILENCE_LIMIT, stream.next()).await {
+            match timeout(self.waits.silence, stream.next()).await {
                 Ok(Some(Ok(event))) => self.take(event)?,
                 Ok(Some(Err(error))) => return Err(self.failed(&error)),
-                // The server ended it in time, or nobody is there any more: asked again, that shows.
-                Ok(None) | Err(_) if begun.elapsed() >= GOOD_WATCH || self.failures == 0 => {
+                // Nobody is there any more, or the server is one that was put back to an older state, and says nothing before
+                // it comes to the version that it was asked for: only a list shows that.
+                Err(_) => {
+                    self.version = None;
+                    self.failures = 0;
+                    return Ok(());
+                }
+                // The server ended it in time.
+                Ok(None) if begun.elapsed() >= GOOD_WATCH || self.failures == 0 => {
                     self.failures = u32::from(begun.elapsed() < GOOD_WATCH);
                     return Ok(());
                 }
-                Ok(None) | Err(_) => {
+                Ok(None) => {
                     return Err(Failure::new(format!(
                         "{} ends every watch of {} at once; asked again",
                         self.shared.place(),
@@ -172,22 +233,26 @@ impl Follower {
     }
 
     /// Takes an event in.
-    fn take(&mut self, event: WatchEvent<Value>) -> Result<(), Failure> {
+    pub(super) fn take(&mut self, event: WatchEvent<Value>) -> Result<(), Failure> {
         let version = match event {
             WatchEvent::Added(value) | WatchEvent::Modified(value) => {
                 let incoming = Incoming::read(self.kind, value);
                 let version = incoming.version.clone();
+                self.refuse_older(version.as_deref())?;
                 self.shared.apply(self.kind, incoming);
                 version
             }
             WatchEvent::Deleted(value) => {
                 let (key, version) = Incoming::gone(self.kind, &value);
+                self.refuse_older(version.as_deref())?;
                 self.shared.remove(self.kind, &key);
                 version
             }
             WatchEvent::Bookmark(bookmark) => {
+                let version = Some(bookmark.metadata.resource_version).filter(|version| !version.is_empty());
+                self.refuse_older(version.as_deref())?;
                 self.shared.heard(self.kind);
-                Some(bookmark.metadata.resource_version).filter(|version| !version.is_empty())
+                version
             }
             WatchEvent::Error(status) => return Err(Failure::refused(&status, self.kind, self.shared.place())),
         };
@@ -197,8 +262,18 @@ impl Follower {
         Ok(())
     }
 
+    /// A watch begins after what is known. One that tells of something older does not know it: a list shows what it knows.
+    fn refuse_older(&mut self, version: Option<&str>) -> Result<(), Failure> {
+        match version {
+            Some(version) if self.newest.is_older(version) => {
+                Err(Failure::older_event(self.kind, self.shared.place(), version, self.newest.seen()))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Keeps a failure in mind; returns how long the server asked to be left alone.
-    fn note(&mut self, failure: Failure) -> Option<Duration> {
+    pub(super) fn note(&mut self, failure: Failure) -> Option<Duration> {
         self.failures = self.failures.saturating_add(1);
         if failure.is_gone || self.failures.is_multiple_of(FAILURES_BEFORE_RELIST) {
             self.version = None;

@@ -9,18 +9,20 @@ mod failure;
 mod follow;
 mod incoming;
 mod kind;
+mod newest;
 mod shared;
 mod store;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use kube::Client;
 use tokio::{task::JoinSet, time::sleep_until};
 
-pub use self::connect::ConnectError;
-use self::{kind::Kind, shared::Shared};
+pub use self::{connect::ConnectError, told::Told};
+use self::{follow::Waits, kind::Kind, shared::Shared};
 use super::{Changes, Problem, Snapshot, SourceState};
 
 /// How long a change waits for others: what belongs together comes within a few milliseconds.
@@ -68,11 +70,15 @@ impl Kube {
 
     /// Begins to follow an API server at `place`.
     fn follow(client: Client, place: String, service_proxy_name: Option<&str>) -> Self {
+        Self::follow_with(client, place, service_proxy_name, Waits::default())
+    }
+
+    fn follow_with(client: Client, place: String, service_proxy_name: Option<&str>, waits: Waits) -> Self {
         let shared = Arc::new(Shared::new(place));
         let mut tasks = JoinSet::new();
         for kind in Kind::ALL {
             let selectors = kind.selectors(service_proxy_name);
-            tasks.spawn(follow::follow(client.clone(), kind, selectors, Arc::clone(&shared)));
+            tasks.spawn(follow::follow(client.clone(), kind, selectors, Arc::clone(&shared), waits));
         }
         Self { client, shared, is_pending: false, _tasks: tasks }
     }

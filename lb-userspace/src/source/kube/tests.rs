@@ -1,6 +1,7 @@
 //! The whole source against an API server in the same process: what it asks for, and what it makes of the answers.
 
 mod lists;
+mod older;
 mod server;
 
 use std::time::Duration;

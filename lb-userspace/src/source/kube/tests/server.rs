@@ -34,6 +34,8 @@ struct State {
     /// Watches from before this are told that it is gone.
     oldest: u64,
     requests: Vec<String>,
+    /// Watches that nothing is told any more, and that go on all the same.
+    put_back: Vec<(Kind, mpsc::UnboundedSender<Line>)>,
 }
 
 impl Server {
@@ -116,6 +118,16 @@ impl Server {
         let mut state = self.state();
         state.version += 1;
         state.oldest = state.version;
+    }
+
+    /// Goes back to its beginning, as when it has other data of an older time. Who watches from a version that is still to
+    /// come hears nothing.
+    pub(super) fn put_back(&self) {
+        let mut state = self.state();
+        state.version = 0;
+        state.objects[Kind::Services.index()].clear();
+        let watches: Vec<_> = state.watches.drain(..).collect();
+        state.put_back.extend(watches);
     }
 
     /// The next answer for this kind.
