@@ -11,7 +11,7 @@ use lb_common::{
     bench::{Bench, HEADER_BYTES},
     host::{Frame, Memory},
 };
-use lb_userspace::dataplane::{Loaded, Pod, Sizes, load_object};
+use lb_userspace::dataplane::{Loaded, Pod, Sizes, Switches, load_object};
 
 use crate::{
     install::install,
@@ -26,9 +26,9 @@ const REPEATS: u32 = 1_000_000;
 const WARM_UP: u32 = 20_000;
 /// Flows differ by this factor: odd, so that all of them come, and large, so that neighbours are far apart.
 const STRIDE: u32 = 0x9e37_79b1;
-/// Flows that never come twice: more than any row has repeats. They leave alone the highest bit of the client's
-/// address, by which they differ from known ones.
-const NEWCOMERS: u32 = 1 << 31;
+/// Flows that never come twice: more than any row has repeats. They leave alone the highest bits of the client's
+/// address: by the first they differ from known ones, and with all three each is a host's.
+const NEWCOMERS: u32 = 1 << 29;
 /// Room in the flow maps: all flows that are measured with.
 const FLOWS: u32 = 1 << 21;
 
@@ -116,7 +116,7 @@ impl Rig {
             source_ranges: 1_024,
             nodes: 16,
         };
-        let mut loaded = load_object(&object, &sizes, None, false)
+        let mut loaded = load_object(&object, &sizes, None, Switches::default())
             .unwrap_or_else(|error| panic!("the bench needs root: {:#}", anyhow::Error::from(error)));
         install(memory, &mut loaded.maps).unwrap();
         let bench = loaded.ebpf().take_map("BENCH").unwrap();

@@ -7,8 +7,7 @@ use lb_common::{
     family::{Address, Address4, Address6},
     host::{FrameSpec, Memory},
     layout::{
-        Backend, Config, Frontend, NextHop4, NextHop6, SLOTS_PER_CHUNK, THIS_NODE, Way, backend_state, frontend_flags,
-        frontend_kind,
+        Backend, Config, Frontend, SLOTS_PER_CHUNK, THIS_NODE, Way, backend_state, frontend_flags, frontend_kind,
     },
     wire::{Protocol, tcp_flags},
 };
@@ -184,10 +183,10 @@ fn backend(memory: &mut Memory, is_v6: bool, id: u32, node: u32) {
 fn frontend(memory: &mut Memory, address: IpAddr, port: u16, protocol: Protocol, value: &Frontend) {
     match address {
         IpAddr::V4(address) => {
-            memory.v4.frontends.insert(V4::frontend_key(address.into(), port, protocol), *value);
+            memory.v4.add_frontend(V4::frontend_key(address.into(), port, protocol), *value);
         }
         IpAddr::V6(address) => {
-            memory.v6.frontends.insert(V6::frontend_key(address.into(), port, protocol), *value);
+            memory.v6.add_frontend(V6::frontend_key(address.into(), port, protocol), *value);
         }
     }
 }
@@ -195,19 +194,7 @@ fn frontend(memory: &mut Memory, address: IpAddr, port: u16, protocol: Protocol,
 fn way(memory: &mut Memory, is_v6: bool, number: u32) {
     let ethernet = [0x0000_0002, 0x0002_0001 + (number << 8), 0x0001_0000];
     let way = Way { device: DEVICE, mtu: 1500, tunnel_port: TUNNEL_PORT, ethernet, tags: [0; 2], tag_count: 0 };
-    match (node(is_v6, THIS_NODE), node(is_v6, number)) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            let (source, destination) = (source.into(), destination.into());
-            memory.v4.peers.insert(destination, number);
-            memory.v4.next_hops.insert(number, NextHop4 { source, destination, way });
-        }
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            let (source, destination) = (source.into(), destination.into());
-            memory.v6.peers.insert(destination, number);
-            memory.v6.next_hops.insert(number, NextHop6 { source, destination, way });
-        }
-        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => unreachable!("one family at a time"),
-    }
+    memory.add_way(number, node(is_v6, THIS_NODE), node(is_v6, number), way);
 }
 
 fn vip(is_v6: bool, number: u32) -> IpAddr {

@@ -11,10 +11,11 @@ use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
 use self::ways::Ways;
+pub(super) use self::ways::Written;
 use crate::{
     dataplane::{self, Maps},
     model::Family,
-    netlink::Netlink,
+    netlink::{Netlink, Target},
     plan::Applied,
     source::Problem,
 };
@@ -94,11 +95,19 @@ impl Hops {
 
     /// The largest segment is what uplinks and ways carry, all of them.
     fn fit_mss(&self, maps: &mut Maps) -> Result<(), dataplane::Error> {
-        let Some(uplinks) = &self.uplinks else {
-            return Ok(());
-        };
+        self.mtus().map_or(Ok(()), |[v4, v6]| dataplane::fit_mss(maps, v4, v6))
+    }
+
+    /// What uplinks and ways carry in one packet, all of them, of IPv4 and IPv6; none while the uplinks are not known.
+    pub(super) fn mtus(&self) -> Option<[u32; 2]> {
+        let uplinks = self.uplinks.as_ref()?;
         let mtu = |family| self.ways.smallest_mtu(family).map_or(uplinks.mtu, |way| uplinks.mtu.min(way.into()));
-        dataplane::fit_mss(maps, mtu(Family::V4), mtu(Family::V6))
+        Some(Family::ALL.map(mtu))
+    }
+
+    /// What was written of the ways, by node and address; nothing of those that were not looked up yet.
+    pub(super) fn written(&self) -> impl Iterator<Item = (Target, Written<'_>)> {
+        self.ways.written()
     }
 
     /// Nodes that cannot be reached, or not well.

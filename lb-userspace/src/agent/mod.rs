@@ -5,12 +5,14 @@
 
 mod addresses;
 mod breaks;
+mod directory;
 mod drop_log;
 mod events;
 mod health;
 mod health_checks;
 mod hops;
 mod http;
+mod in_process;
 mod lock;
 mod metrics;
 mod report;
@@ -18,6 +20,10 @@ mod socket;
 mod sync;
 mod telling;
 mod uplinks;
+mod verify;
+
+#[doc(hidden)]
+pub use in_process::InProcess;
 
 use std::{
     io::{self, IsTerminal},
@@ -25,12 +31,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
-use tracing::{error, info, warn};
+use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
 
 use self::{
@@ -42,11 +48,12 @@ use self::{
     sync::Syncer,
     telling::Telling,
     uplinks::Uplinks,
+    verify::Questions,
 };
 use crate::{
     cli::{AgentOptions, SourceOption},
     clock,
-    dataplane::{self, BreakEvents, Loaded, Pins},
+    dataplane::{self, BreakEvents, HeldPins, Loaded, Pins, Switches},
     netlink::{Changes, Netlink},
     source::Source,
 };
@@ -56,6 +63,8 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Pause after which uplinks and the ways to other nodes are looked at though no change was announced: a path MTU that
 /// the kernel learns is not, nor that somebody took our programs off.
 const REFRESH: Duration = Duration::from_secs(30);
+/// Pause after which it is looked whether the pins are still where they belong: no mount is announced either.
+const GLANCE: Duration = Duration::from_secs(2);
 
 /// Runs until SIGTERM or Ctrl-C.
 ///
@@ -99,26 +108,29 @@ async fn serve(options: &AgentOptions) -> Result<()> {
     let netlink = Netlink::open()?;
     let names = uplinks::wanted(options, &netlink).await?;
     let pins = Pins::new(&options.places.pin_dir);
-    refuse_other_versions(&pins)?;
-    pins.create()?;
-    let _pins_lock = lock::lock_pins(&pins)?;
-    let mut loaded = dataplane::load(&options.limits.sizes(), Some(&pins), options.log_drops)?;
+    pins.create_root()?;
+    let pins_lock = lock::lock_pins(&pins)?;
+    let switches = Switches { log_drops: options.log_drops, flood_guard: options.flood_guard };
+    // Before anything is written: see there.
+    let mut loaded = dataplane::take_over(&pins, &options.limits.sizes(), switches)?;
     if options.log_drops {
         drop_log::start(loaded.ebpf())?;
     }
+    let pins = HeldPins::hold(pins, pins_lock)?;
     let uplinks = Uplinks::start(names, pins, options.tunnel_port, &mut loaded.maps).await?;
 
     let source = source(options).await?;
     let breaks = BreakEvents::take(&mut loaded)?;
     let report = Report::new(options, source.standing());
     let history = History::starting(&options.node, clock::monotonic().context("cannot read the monotonic clock")?);
-    let _socket = socket::serve(&options.places.socket, report.clone(), history.clone())?;
+    let (asker, questions) = verify::channel();
+    let _socket = socket::serve(&options.places.socket, report.clone(), history.clone(), asker)?;
     let syncer = Syncer::start(options, &mut loaded.maps)?;
     info!(node = options.node, source = source.standing().state().place, "started");
     let telling = Telling::start(options, &report, source.client())?;
     telling.programmed(syncer.applied());
     let teller = Teller::new(syncer.applied(), history, telling.announcer());
-    let events = Events { stop, source, network: netlink.changes() };
+    let events = Events { stop, source, network: netlink.changes(), questions };
     let hops = Hops::new(netlink);
     let addresses = Addresses::new(&options.services.node_port_addresses)?;
     let mut agent =
@@ -139,26 +151,6 @@ async fn source(options: &AgentOptions) -> Result<Source> {
             Source::kube(options.kubeconfig.as_deref(), proxy_name).await?
         }
     })
-}
-
-/// Two versions cannot share a device; and the flows of the other one's connections are in its maps.
-fn refuse_other_versions(pins: &Pins) -> Result<()> {
-    let linked = pins.other_versions_with_links()?;
-    if !linked.is_empty() {
-        bail!(
-            "{} holds the running datapath of another version (layout {}), which this one cannot take over; run \
-             `limpet detach` first, which ends its connections",
-            pins.root().display(),
-            linked.join(", ")
-        );
-    }
-    for version in pins.other_versions() {
-        warn!(
-            "{} holds maps of layout {version}, which nobody uses; `limpet detach` removes them",
-            pins.root().display()
-        );
-    }
-    Ok(())
 }
 
 /// The signals that end the agent.
@@ -188,6 +180,7 @@ struct Events {
     stop: Stop,
     source: Source,
     network: Changes,
+    questions: Questions,
 }
 
 /// The running agent: what it writes to, where from, and what it tells.
@@ -210,6 +203,8 @@ impl Agent {
     async fn run(mut self, mut events: Events) -> Result<()> {
         let mut next_sync = Some(Instant::now());
         let mut next_look = Instant::now() + REFRESH;
+        let mut glances = interval(GLANCE);
+        glances.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
                 () = events.stop.asked() => return Ok(()),
@@ -218,7 +213,17 @@ impl Agent {
                     next_sync = Some(Instant::now());
                 }
                 () = events.network.next() => next_look = Instant::now(),
+                _ = glances.tick() => {
+                    if self.uplinks.are_pins_elsewhere() {
+                        next_look = Instant::now();
+                    }
+                }
                 breaks = self.breaks.next() => self.teller.tell(&breaks, self.syncer.applied()),
+                Some(question) = events.questions.next() => {
+                    if let Some(again_in) = self.answer(question, &mut events.source).await? {
+                        next_sync = again_in.map(|pause| Instant::now() + pause);
+                    }
+                }
                 () = sleep_until(next_sync.unwrap_or(next_look)), if next_sync.is_some() => {
                     next_sync = self.sync(&mut events.source).await?.map(|pause| Instant::now() + pause);
                 }

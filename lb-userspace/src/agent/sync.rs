@@ -14,6 +14,7 @@ use super::{hops::Hops, report::SyncFacts};
 use crate::{
     cli::AgentOptions,
     dataplane::{self, Maps},
+    fail_point,
     model::{self, Desired, HealthCheck, Memo, NodeEligibility, Options, WithoutLocalEndpoints},
     plan::{self, Applied, Limits, Plan, Settled, Write},
     source::{Changes, Problem, Snapshot, Source},
@@ -63,6 +64,8 @@ pub(super) struct Syncer {
     /// What was desired when everything was last written; none while something is left to do.
     settled: Option<Settled>,
     started: Instant,
+    /// When the last round was planned.
+    planned_seconds: u64,
     /// When what is being programmed happened, as far as it is known; kept over rounds that fail.
     triggers: Vec<Timestamp>,
 }
@@ -106,6 +109,7 @@ impl Syncer {
             memo: Memo::default(),
             settled: None,
             started: Instant::now(),
+            planned_seconds: 0,
             triggers: Vec::new(),
         })
     }
@@ -146,6 +150,7 @@ impl Syncer {
             if ways.is_none() && matches!(write, Write::Table { .. } | Write::Frontend { .. }) {
                 ways = Some(hops.follow(&self.applied, self.options.tunnel_port, maps).await);
             }
+            fail_point::pass("write");
             dataplane::write(maps, write, &self.applied, self.options.tunnel_port)?;
             self.applied.apply(write, now_seconds);
         }
@@ -178,9 +183,39 @@ impl Syncer {
         }))
     }
 
+    /// The tunnel's port.
+    pub(super) fn tunnel_port(&self) -> u16 {
+        self.options.tunnel_port
+    }
+
     /// What is programmed.
     pub(super) fn applied(&self) -> &Applied {
         &self.applied
+    }
+
+    /// What will be programmed when all that is desired now is, and what does not fit; none while the source does not know
+    /// everything. Nothing is written, and what only waits for its time is no part of it.
+    pub(super) fn due(&mut self, source: &mut Source) -> Option<(Applied, Vec<Problem>)> {
+        let (snapshot, _problems, changes) = source.read()?;
+        // The next round programs them.
+        self.triggers.extend(changes.triggers);
+        let (desired, _problems) = model::desired_with(&snapshot, &self.options, &mut self.memo);
+        let plan = plan::plan(&self.applied, &desired, self.planned_seconds, &self.limits);
+        let mut applied = self.applied.clone();
+        plan.writes.iter().for_each(|write| applied.apply(write, self.planned_seconds));
+        Some((applied, plan.problems))
+    }
+
+    /// From the next round on, what the maps hold now is what is programmed.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(super) fn read_back(&mut self, maps: &Maps) -> Result<()> {
+        let now_seconds = self.started.elapsed().as_secs();
+        let read = dataplane::read(maps, now_seconds).context("cannot read back what is programmed")?;
+        self.applied = read.with_times_of(&self.applied, now_seconds);
+        self.settled = None;
+        Ok(())
     }
 
     /// What the source says, what is wrong with it, and what must be written.
@@ -188,6 +223,7 @@ impl Syncer {
         let (snapshot, mut problems, changes) = source.read()?;
         let (desired, found) = model::desired_with(&snapshot, &self.options, &mut self.memo);
         problems.extend(found);
+        self.planned_seconds = now_seconds;
         // Taken: it is good again when all that is planned now is written.
         let settled = self.settled.take();
         let plan = plan::plan_after(settled.as_ref(), &self.applied, &desired, now_seconds, &self.limits);
@@ -217,7 +253,7 @@ mod tests {
     use super::*;
     use crate::{
         cli::{Cli, Command},
-        dataplane::{Sizes, load},
+        dataplane::{Sizes, Switches, load},
         netlink::Netlink,
     };
 
@@ -268,7 +304,8 @@ status: {addresses: [{type: InternalIP, address: 192.0.2.2}]}
             fs::write(home.path().join("all.yaml"), MANIFESTS).unwrap();
             let options = options(home.path().to_str().unwrap());
             let sizes: Sizes = options.limits.sizes();
-            let mut maps = load(&sizes, None, false).expect("this test makes BPF maps: run it as root").maps;
+            let mut maps =
+                load(&sizes, None, Switches::default()).expect("this test makes BPF maps: run it as root").maps;
             unshare(CloneFlags::CLONE_NEWNET).expect("this test makes a network namespace: run it as root");
             let runtime = runtime();
             // A connection that ends with its runtime.

@@ -9,8 +9,9 @@ use anyhow::{Result, anyhow};
 use tracing::{info, warn};
 
 use crate::{
+    api::Difference,
     cli::AgentOptions,
-    dataplane::{self, Attached, Attachment, Loaded, Maps, Pins, XdpMode},
+    dataplane::{self, Attached, Attachment, HeldPins, Loaded, Maps, Pins, PinsPlace, Standing, XdpMode},
     netlink::{self, Device, Netlink},
     source::Problem,
 };
@@ -20,12 +21,14 @@ pub(super) struct Uplinks {
     /// One of its own: the other one is with the ways to other nodes.
     netlink: Netlink,
     names: Vec<String>,
-    pins: Pins,
-    /// Which pinned datapath it is that this agent writes to.
-    identity: Option<u64>,
+    pins: HeldPins,
+    /// Where the pins were at the last look.
+    place: PinsPlace,
     tunnel_port: u16,
     /// The kernel's numbers of the devices that are there.
     indexes: Vec<u32>,
+    /// Which device had a wanted name last.
+    named: BTreeMap<String, u32>,
     /// The smallest MTU of the devices that are there, or were last.
     mtu: Option<u32>,
     /// What was said of each device, so that it is said once.
@@ -58,29 +61,43 @@ impl Uplinks {
     ///
     /// # Errors
     /// When the kernel's devices or the pins cannot be read, or the maps cannot be written.
-    pub(super) async fn start(names: Vec<String>, pins: Pins, tunnel_port: u16, maps: &mut Maps) -> Result<Self> {
-        let identity = pins.identity()?;
-        let netlink = Netlink::open()?;
-        let mut uplinks =
-            Self { netlink, names, pins, identity, tunnel_port, indexes: Vec::new(), mtu: None, told: BTreeMap::new() };
+    pub(super) async fn start(names: Vec<String>, pins: HeldPins, tunnel_port: u16, maps: &mut Maps) -> Result<Self> {
+        let mut uplinks = Self {
+            netlink: Netlink::open()?,
+            names,
+            pins,
+            place: PinsPlace::InPlace,
+            tunnel_port,
+            indexes: Vec::new(),
+            named: BTreeMap::new(),
+            mtu: None,
+            told: BTreeMap::new(),
+        };
         let (devices, _problems, _are_all) = uplinks.devices().await;
         uplinks.configure(&devices, maps)?;
         Ok(uplinks)
     }
 
+    /// Whether the pins are not where they were at the last look, or should be brought back. Nothing announces that.
+    pub(super) fn are_pins_elsewhere(&self) -> bool {
+        self.place == PinsPlace::Hidden || self.pins.place().is_ok_and(|place| place != self.place)
+    }
+
     /// Makes sure that every uplink has our programs and no other device has, and that they know the MTU.
     pub(super) async fn check(&mut self, loaded: &mut Loaded) -> Found {
-        if let Err(problem) = self.check_pins() {
-            return Found { attached: Vec::new(), problems: vec![problem] };
-        }
+        let (pins, hidden) = match self.usable_pins() {
+            Ok(usable) => usable,
+            Err(problem) => return Found { attached: Vec::new(), problems: vec![problem] },
+        };
         let (devices, mut problems, are_all_known) = self.devices().await;
+        problems.extend(hidden);
         // Before the programs run on a device, they know what it carries.
         if let Err(error) = self.configure(&devices, &mut loaded.maps) {
             problems.push(Problem::error(format!("large packets may not pass the tunnel: {}", chain(error))));
         }
         let mut attached = Vec::with_capacity(devices.len());
         for device in &devices {
-            match dataplane::attach(loaded, &self.pins, &device.name, device.index) {
+            match dataplane::attach(loaded, &pins, &device.name, device.index) {
                 Ok(done) => {
                     self.tell(device, &done);
                     attached.push(Attached { device: device.name.clone(), index: device.index, mode: done.mode });
@@ -89,10 +106,48 @@ impl Uplinks {
             }
         }
         if are_all_known {
-            problems.extend(self.detach_others().err());
+            problems.extend(self.detach_others(&pins).err());
         }
         self.told.retain(|index, _| attached.iter().any(|uplink| uplink.index == *index));
         Found { attached, problems }
+    }
+
+    /// What of our programs is not on the uplinks as it should be. Changes nothing.
+    pub(super) async fn differences(&mut self, loaded: &mut Loaded) -> Vec<Difference> {
+        let difference = |device: &str, what: &str, programmed: String, desired: &str| Difference {
+            object: format!("Uplink {device}"),
+            what: what.to_owned(),
+            programmed,
+            desired: desired.to_owned(),
+        };
+        let pins = match self.pins.place() {
+            Ok(PinsPlace::InPlace) => self.pins.by_path().clone(),
+            Ok(PinsPlace::Hidden) => self.pins.by_descriptor(),
+            Ok(PinsPlace::Removed) => {
+                return vec![difference("(all)", "pins", "removed".to_owned(), "those of this agent")];
+            }
+            Err(error) => return vec![difference("(all)", "pins", chain(error), "those of this agent")],
+        };
+        let (devices, problems, _are_all_known) = self.devices().await;
+        let lost = problems.into_iter().map(|problem| difference("(missing)", "device", problem.message, "is there"));
+        let mut differences: Vec<Difference> = lost.collect();
+        for device in &devices {
+            match dataplane::standing(loaded, &pins, device.index) {
+                Ok(programs) => differences.extend(programs.into_iter().filter_map(|(what, standing)| {
+                    let programmed = match standing {
+                        Standing::Current => return None,
+                        Standing::Other => "another version",
+                        Standing::Detached => "taken off",
+                        Standing::Missing => "nothing",
+                    };
+                    Some(difference(&device.name, what, programmed.to_owned(), "that of this agent"))
+                })),
+                Err(error) => {
+                    differences.push(difference(&device.name, "programs", chain(error), "those of this agent"))
+                }
+            }
+        }
+        differences
     }
 
     /// The kernel's numbers of the devices, and the smallest of their MTUs, in bytes of layer 3; none while there has not
@@ -101,36 +156,78 @@ impl Uplinks {
         Some((self.indexes.clone(), self.mtu?))
     }
 
-    /// That what is pinned is what this agent writes to. Nothing may be put on a device otherwise: it would be lost, or
-    /// disturb another agent.
-    fn check_pins(&self) -> Result<(), Problem> {
-        match self.pins.identity() {
-            Ok(identity) if identity == self.identity => Ok(()),
-            Ok(_) => Err(Problem::error(format!(
+    /// The pins that this agent writes to, and what is wrong with where they are. Without any, nothing may be put on a device:
+    /// it would be lost, or disturb another agent.
+    fn usable_pins(&mut self) -> Result<(Pins, Option<Problem>), Problem> {
+        let before = self.place;
+        self.place = self.pins.place().map_err(|error| Problem::error(chain(error)))?;
+        match self.place {
+            PinsPlace::InPlace => Ok((self.pins.by_path().clone(), None)),
+            PinsPlace::Hidden => {
+                let moved = self.pins.move_to_path();
+                self.place = self.pins.place().map_err(|error| Problem::error(chain(error)))?;
+                let Err(error) = moved else {
+                    info!(pins = %self.pins.by_path().root().display(), "pinned anew, in another BPF file system");
+                    return Ok((self.pins.by_path().clone(), None));
+                };
+                if before != PinsPlace::Hidden {
+                    warn!("the BPF file system with the pins was unmounted or covered; packets do not notice");
+                }
+                Ok((self.pins.by_descriptor(), Some(self.hidden(error))))
+            }
+            PinsPlace::Removed => Err(Problem::error(format!(
                 "the pins in {} were removed under the running agent (`limpet detach --force`?): it balances nothing; \
                  restart the agent",
-                self.pins.root().display()
+                self.pins.by_path().root().display()
             ))),
-            Err(error) => Err(Problem::error(chain(error))),
         }
     }
 
+    fn hidden(&self, error: dataplane::Error) -> Problem {
+        Problem::error(format!(
+            "the BPF file system under {} was unmounted, or something is mounted over it: connections go on while this agent \
+             runs, and end with it, so leave it running; once a BPF file system is there (`mount -t bpf bpf \
+             /sys/fs/bpf`), it pins everything again: {}",
+            self.pins.by_path().root().display(),
+            chain(error)
+        ))
+    }
+
     /// The devices that are there, each once, what is wrong with the others, and whether all that are there are known.
-    async fn devices(&self) -> (Vec<Device>, Vec<Problem>, bool) {
+    async fn devices(&mut self) -> (Vec<Device>, Vec<Problem>, bool) {
         let mut devices: Vec<Device> = Vec::with_capacity(self.names.len());
         let (mut problems, mut are_all_known) = (Vec::new(), true);
         for name in &self.names {
-            match self.netlink.device(name).await {
-                Ok(device) if devices.iter().all(|known| known.index != device.index) => devices.push(device),
-                // It was named twice: a device may have several names.
-                Ok(_) => {}
-                Err(error) => {
-                    are_all_known &= says_that_there_is_none(&error);
-                    problems.push(not_balanced(name, error));
+            let found = match self.netlink.device(name).await {
+                Ok(device) => {
+                    self.named.insert(name.clone(), device.index);
+                    device
                 }
+                Err(error) => {
+                    let is_gone = says_that_there_is_none(&error);
+                    let renamed = if is_gone { self.renamed(name).await } else { None };
+                    let Some(device) = renamed else {
+                        are_all_known &= is_gone;
+                        problems.push(not_balanced(name, error));
+                        continue;
+                    };
+                    problems.push(other_name(name, &device.name));
+                    device
+                }
+            };
+            // It may be named twice: a device may have several names.
+            if devices.iter().all(|known| known.index != found.index) {
+                devices.push(found);
             }
         }
         (devices, problems, are_all_known)
+    }
+
+    /// The device that had a wanted name which no device has now: it is the same uplink, however it is called.
+    async fn renamed(&self, wanted: &str) -> Option<Device> {
+        let index = *self.named.get(wanted)?;
+        let device = self.netlink.device(&netlink::device_name(index)).await.ok()?;
+        (device.index == index).then_some(device)
     }
 
     /// Tells the programs the smallest MTU of all uplinks. Without any, what they were told stays.
@@ -143,8 +240,8 @@ impl Uplinks {
         Ok(())
     }
 
-    fn detach_others(&self) -> Result<(), Problem> {
-        match dataplane::detach_others(&self.pins, &self.indexes) {
+    fn detach_others(&self, pins: &Pins) -> Result<(), Problem> {
+        match dataplane::detach_others(pins, &self.indexes) {
             Ok(removed) => {
                 for link in removed {
                     info!(link, "its device is no uplink (any more): program taken off");
@@ -194,6 +291,15 @@ fn not_balanced(device: &str, error: impl Into<anyhow::Error>) -> Problem {
     let reason = chain(error);
     Problem::error(format!("what arrives there may not be balanced: {reason}; tried again whenever devices change"))
         .about(format!("Device {device}"))
+}
+
+/// What a restart of the agent would not find.
+fn other_name(wanted: &str, name: &str) -> Problem {
+    Problem::warning(format!(
+        "it is called {name} now, and goes on being balanced; give it its name back, or name {name} with --uplink before \
+         the agent is started anew"
+    ))
+    .about(format!("Device {wanted}"))
 }
 
 /// An error with its causes, in one line.

@@ -28,6 +28,7 @@ pub(super) fn unknown(known: &[Known], variables: &[(OsString, OsString)]) -> Ve
             && !names().any(|known| known == name)
             && !OF_BUILDS.contains(&name)
             && !name.starts_with(OF_TESTS)
+            && !is_fail_point(name)
             && !is_service_link(name, value)
     };
     let mut problems: Vec<Problem> = texts
@@ -40,8 +41,34 @@ pub(super) fn unknown(known: &[Known], variables: &[(OsString, OsString)]) -> Ve
             Problem { place: name.into_owned(), message: format!("there is no such variable; {hint}") }
         })
         .collect();
+    problems.extend(wrong_fail_point(variables));
     problems.sort_by(|one, other| one.place.cmp(&other.place));
     problems
+}
+
+/// Whether it is the variable by which tests have the agent die: see [`crate::fail_point`].
+#[cfg(debug_assertions)]
+fn is_fail_point(name: &str) -> bool {
+    name == crate::fail_point::VARIABLE
+}
+
+/// A release build knows no such variable.
+#[cfg(not(debug_assertions))]
+fn is_fail_point(_name: &str) -> bool {
+    false
+}
+
+/// What is wrong with its value.
+#[cfg(debug_assertions)]
+fn wrong_fail_point(variables: &[(OsString, OsString)]) -> Option<Problem> {
+    let (name, value) = variables.iter().find(|(name, _)| name.to_str().is_some_and(is_fail_point))?;
+    let message = crate::fail_point::FailPoint::parse(&value.to_string_lossy()).err()?;
+    Some(Problem { place: name.to_string_lossy().into_owned(), message })
+}
+
+#[cfg(not(debug_assertions))]
+fn wrong_fail_point(_variables: &[(OsString, OsString)]) -> Option<Problem> {
+    None
 }
 
 /// Whether Kubernetes made the variable for a Service that is called `limpet` or `limpet-...`: in every Pod of its

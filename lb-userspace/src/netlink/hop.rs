@@ -136,13 +136,22 @@ pub(super) fn hop(
     }
 }
 
-/// The neighbours on these ways that the kernel does not keep resolved yet, for Limpet or somebody else.
+/// The neighbours on these ways that the kernel is to be asked for: those that it does not keep resolved yet, for Limpet
+/// or somebody else; and those of Limpet's that did not answer. By itself the kernel would look for these again only after
+/// some seconds (`interval_probe_time_ms`), which is long for a node whose cable is in again. Asked, it looks for a few
+/// seconds, and says so when it gives up, which is when it is asked again.
 pub(super) fn to_manage(
     ways: &[Way],
     devices: &HashMap<u32, Device>,
     neighbours: &HashMap<NeighbourKey, Neighbour>,
 ) -> HashSet<NeighbourKey> {
-    let is_kept = |key: &NeighbourKey| neighbours.get(key).is_some_and(|neighbour| neighbour.keeper != Keeper::Nobody);
+    let is_kept = |key: &NeighbourKey| {
+        neighbours.get(key).is_some_and(|neighbour| match neighbour.keeper {
+            Keeper::Nobody => false,
+            Keeper::Limpet => neighbour.whereabouts != Whereabouts::Failed,
+            Keeper::Other => true,
+        })
+    };
     ways.iter()
         .filter(|way| devices.contains_key(&way.device))
         .map(Way::neighbour_key)
@@ -271,12 +280,15 @@ mod tests {
     }
 
     #[test]
-    fn only_neighbours_that_nobody_keeps_are_managed() {
+    fn neighbours_that_nobody_keeps_or_that_fell_silent_are_asked_for() {
         let key = way(3, None).neighbour_key();
         let cases = [
             ("not in the table", HashMap::new(), HashSet::from([key])),
             ("used by traffic", neighbours(KNOWN, Keeper::Nobody), HashSet::from([key])),
             ("managed already", neighbours(KNOWN, Keeper::Limpet), HashSet::new()),
+            ("being looked for", neighbours(Whereabouts::Pending, Keeper::Limpet), HashSet::new()),
+            ("managed, and silent", neighbours(Whereabouts::Failed, Keeper::Limpet), HashSet::from([key])),
+            ("another daemon's, and silent", neighbours(Whereabouts::Failed, Keeper::Other), HashSet::new()),
             ("permanent, or another daemon's", neighbours(KNOWN, Keeper::Other), HashSet::new()),
         ];
         for (description, neighbours, expected) in cases {

@@ -110,7 +110,7 @@ impl Node {
                 self.memory.slots[first..first + slots.len()].copy_from_slice(&slots);
             }
             Write::Sibling { service, backend, id } => {
-                self.memory.siblings.insert(SiblingKey { service: *service, backend: *backend }, *id);
+                self.memory.add_sibling(SiblingKey { service: *service, backend: *backend }, *id);
             }
             Write::RemoveSibling { service, backend } => {
                 self.memory.siblings.remove(&SiblingKey { service: *service, backend: *backend });
@@ -121,11 +121,11 @@ impl Node {
                 match address {
                     IpAddr::V4(address) => {
                         let key = V4::frontend_key((*address).into(), *port, protocol);
-                        self.memory.v4.frontends.insert(key, frontend);
+                        self.memory.v4.add_frontend(key, frontend);
                     }
                     IpAddr::V6(address) => {
                         let key = V6::frontend_key((*address).into(), *port, protocol);
-                        self.memory.v6.frontends.insert(key, frontend);
+                        self.memory.v6.add_frontend(key, frontend);
                     }
                 }
             }

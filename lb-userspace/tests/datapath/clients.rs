@@ -40,6 +40,7 @@ fn world(pods: u32, ghost_sets: u32) -> Memory {
         flags: frontend_flags::CLIENT_AFFINITY,
         client_prefix: 32,
         pad: 0,
+        check: 0,
         service: SERVICE,
         service_hash: 7,
         table_offset: 0,
@@ -48,7 +49,7 @@ fn world(pods: u32, ghost_sets: u32) -> Memory {
         affinity: [1, 2],
     };
     let IpAddr::V4(vip) = VIP.0 else { panic!("IPv4") };
-    memory.v4.frontends.insert(V4::frontend_key(vip.into(), VIP.1, Protocol::TCP), frontend);
+    memory.v4.add_frontend(V4::frontend_key(vip.into(), VIP.1, Protocol::TCP), frontend);
     memory
 }
 

@@ -3,23 +3,27 @@
 use std::collections::{BTreeMap, HashMap};
 
 use lb_common::{
-    Family, Reason, Verdict,
-    host::{Frame, HEADROOM, Memory, checksums_are_valid},
+    Family, Reason,
+    host::{Frame, HEADROOM, Memory, check, checksums_are_valid, run},
     layout::{Flow, Rate},
     reason::{Class, Program},
     reject::MAX_PER_SECOND,
 };
-use lb_userspace::dataplane::FamilyMaps;
+use lb_userspace::dataplane::{FamilyMaps, Sizes};
 
 use crate::{
     frames::{Random, arriving, leaving},
-    kernel::{Kernel, Outcome, tcx_action, xdp_action},
+    kernel::{Kernel, Outcome, SIZES, tcx_action, xdp_action},
     ledger,
     world::{DEVICE, world},
 };
 
 /// Frames in one run.
-const FRAMES: usize = 80_000;
+const FRAMES: usize = 1_000_000;
+/// How many frames see the same rate of answers, and are counted together.
+const TOGETHER: usize = 32;
+/// Room for flows: so many that none is pushed out, not from the small maps either.
+const FLOWS: u32 = 1 << 20;
 /// So that a failure can be looked into again.
 const SEED: u64 = 0x6c69_6d70_6574;
 /// Metadata that leaves less headroom than the tunnel needs, in bytes.
@@ -32,28 +36,37 @@ const UNREACHABLE: [Reason; 2] = [Reason::WriteFailed, Reason::EgressWriteFailed
 #[test]
 fn host_and_kernel_agree_on_every_frame_and_every_reason_is_reached() {
     let mut memory = world();
-    let mut kernel = Kernel::with(&memory);
+    let sizes = Sizes { flows: FLOWS, clients: memory.config.ghost_sets, ..SIZES };
+    let mut kernel = Kernel::sized(&memory, &sizes);
     let mut random = Random::new(SEED);
     let mut reached: BTreeMap<Reason, u64> = BTreeMap::new();
 
     for number in 0..FRAMES {
         let leaves = random.below(4) == 0;
         let bytes = if leaves { leaving(&mut random) } else { arriving(&mut random) };
-        set_reject_rate(&mut random, &memory, &mut kernel);
-        let mut frame = Frame::new(&bytes, DEVICE);
-        let (verdict, outcome, action) = if leaves {
-            let verdict = lb_common::restore(&mut frame, &memory);
-            (verdict, kernel.egress(&bytes), tcx_action(verdict.action))
-        } else {
-            let verdict = lb_common::handle(&mut frame, &memory);
-            (verdict, kernel.ingress(&bytes), xdp_action(verdict.action))
+        if number % TOGETHER == 0 {
+            set_reject_rate(&mut random, &memory, &mut kernel);
+        }
+        let program = if leaves { Program::Egress } else { Program::Ingress };
+        let expected = run(&memory, program, &mut Frame::new(&bytes, DEVICE));
+        let verdict = expected.verdict;
+        let (outcome, action) = match program {
+            Program::Egress => (kernel.egress(&bytes), tcx_action(verdict.action)),
+            Program::Ingress => (kernel.ingress(&bytes), xdp_action(verdict.action)),
         };
-        let expected = Outcome { action, bytes: frame.bytes().to_vec() };
+        if let Err(what) = check(&memory, program, &bytes, DEVICE, &expected) {
+            panic!("frame {number}: {what}: {}", hex(&bytes));
+        }
+        let expected = Outcome { action, bytes: expected.bytes };
         assert_eq!(outcome, expected, "frame {number} {}: {}", verdict.reason.name(), hex(&bytes));
-        let count = reached.entry(verdict.reason).or_default();
-        *count += 1;
-        assert_eq!(kernel.count(verdict.reason), *count, "count of {}, frame {number}", verdict.reason.name());
-        check_sense(&bytes, &verdict, leaves, frame.bytes());
+        *reached.entry(verdict.reason).or_default() += 1;
+        if number % TOGETHER == 0 {
+            let count = reached.get(&verdict.reason).copied().unwrap_or_default();
+            assert_eq!(kernel.count(verdict.reason), count, "count of {}, frame {number}", verdict.reason.name());
+        }
+    }
+    for reason in Reason::ALL {
+        assert_eq!(kernel.count(reason), reached.get(&reason).copied().unwrap_or_default(), "{}", reason.name());
     }
     // With time again to answer.
     let rate = Rate { second: u32::MAX, sent: 0 };
@@ -84,18 +97,6 @@ fn set_reject_rate(random: &mut Random, memory: &Memory, kernel: &mut Kernel) {
     let rate = Rate { second: u32::MAX, sent };
     *memory.rejects.borrow_mut() = rate;
     kernel.set_reject_rate(rate);
-}
-
-/// What holds for every frame, whatever the tables say.
-fn check_sense(before: &[u8], verdict: &Verdict, leaves: bool, after: &[u8]) {
-    let program = if leaves { Program::Egress } else { Program::Ingress };
-    assert_eq!(verdict.reason.program(), program, "{}", verdict.reason.name());
-    match verdict.reason.class() {
-        Class::Pass => assert_eq!(before, after, "{} leaves the frame untouched", verdict.reason.name()),
-        Class::Drop => assert_eq!(verdict.action, lb_common::Action::Drop, "{}", verdict.reason.name()),
-        Class::Forward => assert_ne!(verdict.action, lb_common::Action::Drop, "{}", verdict.reason.name()),
-        Class::Answer => assert_eq!(verdict.action, lb_common::Action::Transmit, "{}", verdict.reason.name()),
-    }
 }
 
 /// A driver that leaves less headroom than the tunnel needs.
@@ -137,8 +138,7 @@ fn rewritten_frames_have_valid_checksums() {
     let mut checked = 0;
     for _ in 0..20_000 {
         let bytes = if random.below(3) == 0 { leaving(&mut random) } else { arriving(&mut random) };
-        let readable = std::panic::catch_unwind(|| checksums_are_valid(&bytes)).unwrap_or(false);
-        if !readable {
+        if !checksums_are_valid(&bytes) {
             continue;
         }
         let mut frame = Frame::new(&bytes, DEVICE);

@@ -9,7 +9,7 @@ use lb_common::{
     host::Memory,
     layout::{Affinity, BreakCounts, BreakEvent, Rate},
 };
-use lb_userspace::dataplane::{FamilyMaps, Loaded, Pod, Sizes, load};
+use lb_userspace::dataplane::{FamilyMaps, Loaded, Pod, Sizes, Switches, load};
 use zerocopy::FromBytes;
 
 use crate::install::install;
@@ -50,7 +50,7 @@ impl Kernel {
 
     /// The same, with maps of these sizes.
     pub(crate) fn sized(memory: &Memory, sizes: &Sizes) -> Self {
-        let mut loaded = load(sizes, None, false).unwrap_or_else(|error| {
+        let mut loaded = load(sizes, None, Switches::default()).unwrap_or_else(|error| {
             panic!("this test needs root and a kernel that loads the programs: {error:?}");
         });
         install(memory, &mut loaded.maps).unwrap();

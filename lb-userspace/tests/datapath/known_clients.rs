@@ -39,6 +39,7 @@ fn known(number: u8, affine: &Affine, is_v6: bool, now_seconds: u32) -> (Option<
         last_used_seconds: now_seconds.saturating_sub(age),
         expiries: u32::from(number % 3),
         flags,
+        ..Affinity::default()
     };
     ((!is_ghost).then_some(stage), affinity)
 }
@@ -57,7 +58,7 @@ pub(crate) fn add(memory: &mut Memory, is_v6: bool) {
                     let client = Address4::from(client).masked(clients_of(affine, is_v6).into());
                     if let Some(stage) = stage {
                         let key = V4::affinity_key(client, affine.held_for());
-                        memory.v4.affinity[stage as usize].borrow_mut().insert(key, affinity);
+                        memory.v4.add_affinity(stage, key, affinity);
                     }
                     add_ghost(memory, client, affine, stage, &affinity);
                 }
@@ -65,7 +66,7 @@ pub(crate) fn add(memory: &mut Memory, is_v6: bool) {
                     let client = Address6::from(client).masked(clients_of(affine, is_v6).into());
                     if let Some(stage) = stage {
                         let key = V6::affinity_key(client, affine.held_for());
-                        memory.v6.affinity[stage as usize].borrow_mut().insert(key, affinity);
+                        memory.v6.add_affinity(stage, key, affinity);
                     }
                     add_ghost(memory, client, affine, stage, &affinity);
                 }

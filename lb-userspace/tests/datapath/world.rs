@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::{
-    Family, V4, V6,
+    Family, Stage, V4, V6,
     host::Memory,
     layout::{
-        Backend, Config, Flow, Frontend, INSIDE, NextHop4, NextHop6, SLOTS_PER_CHUNK, SiblingKey, THIS_NODE, Way,
-        backend_state, frontend_flags, frontend_kind,
+        Backend, Config, Flow, Frontend, INSIDE, SLOTS_PER_CHUNK, SiblingKey, THIS_NODE, Way, backend_state,
+        frontend_flags, frontend_kind,
     },
     wire::Protocol,
 };
@@ -170,6 +170,7 @@ pub(crate) fn world() -> Memory {
         config: Config { mss4: 1412, mss6: 1360, tunnel_port: TUNNEL_PORT, pad: 0, ghost_sets: GHOST_SETS },
         slots: vec![0; 2 * SLOTS_PER_CHUNK as usize],
         backends: vec![Backend::default(); 256],
+        is_watched: true,
         now_seconds: (clock::monotonic().unwrap().as_secs() as u32).saturating_sub(1),
         ..Memory::with_ghosts(GHOST_SETS)
     };
@@ -307,7 +308,7 @@ fn affine_ports(memory: &mut Memory, is_v6: bool) {
             let others = AFFINE.iter().filter(|other| other.pods == affine.pods && other.vip != affine.vip);
             for other in others.filter(|_| state == backend_state::ACTIVE) {
                 let key = SiblingKey { service: affine.service(), backend: affine_id(is_v6, other, role) };
-                memory.siblings.insert(key, id);
+                memory.add_sibling(key, id);
             }
         }
         let offset = TABLE * (2 * TABLES + index as u32 + if is_v6 { 5 } else { 0 });
@@ -319,6 +320,7 @@ fn affine_ports(memory: &mut Memory, is_v6: bool) {
             flags: frontend_flags::CLIENT_AFFINITY | affine.flags,
             client_prefix: clients_of(affine, is_v6),
             pad: 0,
+            check: 0,
             service: affine.service(),
             service_hash: 0x5eed_1000 + affine.pods,
             table_offset: offset,
@@ -335,10 +337,10 @@ fn affine_ports(memory: &mut Memory, is_v6: bool) {
 fn insert_frontend(memory: &mut Memory, address: IpAddr, port: u16, protocol: Protocol, frontend: Frontend) {
     match address {
         IpAddr::V4(address) => {
-            memory.v4.frontends.insert(V4::frontend_key(address.into(), port, protocol), frontend);
+            memory.v4.add_frontend(V4::frontend_key(address.into(), port, protocol), frontend);
         }
         IpAddr::V6(address) => {
-            memory.v6.frontends.insert(V6::frontend_key(address.into(), port, protocol), frontend);
+            memory.v6.add_frontend(V6::frontend_key(address.into(), port, protocol), frontend);
         }
     }
 }
@@ -354,39 +356,27 @@ fn ways(memory: &mut Memory, is_v6: bool) {
     for (node, device, mtu, tunnel_port, tag_count) in ways {
         let ethernet = [0x0000_0002, 0x0002_0001 + (node << 8), 0x0001_0000];
         let way = Way { device, mtu, tunnel_port, ethernet, tags, tag_count };
-        match ((addresses(is_v6).node)(THIS_NODE), (addresses(is_v6).node)(node)) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let (source, destination) = (source.into(), destination.into());
-                memory.v4.peers.insert(destination, node);
-                memory.v4.next_hops.insert(node, NextHop4 { source, destination, way });
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                let (source, destination) = (source.into(), destination.into());
-                memory.v6.peers.insert(destination, node);
-                memory.v6.next_hops.insert(node, NextHop6 { source, destination, way });
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => unreachable!("one family at a time"),
-        }
+        memory.add_way(node, (addresses(is_v6).node)(THIS_NODE), (addresses(is_v6).node)(node), way);
     }
 }
 
 /// Flows from before: bound to a backend that is gone, or to an id that has another generation by now.
 fn old_flows(memory: &mut Memory, is_v6: bool) {
-    let orphaned = Flow { backend: id(is_v6, backend::GONE), generation: 3, since_seconds: 0, service: 1 };
-    let reassigned = Flow { backend: id(is_v6, backend::LOCAL), generation: 2, since_seconds: 0, service: 1 };
+    let orphaned = Flow { backend: id(is_v6, backend::GONE), generation: 3, service: 1, ..Flow::default() };
+    let reassigned = Flow { backend: id(is_v6, backend::LOCAL), generation: 2, service: 1, ..Flow::default() };
     for client in 0..8 {
         for (port, flow) in [(ORPHANED_PORT, orphaned), (REASSIGNED_PORT, reassigned)] {
-            for stage in 0..2 {
+            for (number, stage) in [Stage::New, Stage::Established].into_iter().enumerate() {
                 let source = (addresses(is_v6).client)(client);
-                let port = port + 2 * stage as u16;
+                let port = port + 2 * number as u16;
                 match (source, (addresses(is_v6).vip)(vip::MIXED)) {
                     (IpAddr::V4(source), IpAddr::V4(vip)) => {
                         let key = V4::flow_key(source.into(), vip.into(), port, PORT, Protocol::TCP);
-                        memory.v4.flows[stage].borrow_mut().insert(key, flow);
+                        memory.v4.add_flow(stage, key, flow);
                     }
                     (IpAddr::V6(source), IpAddr::V6(vip)) => {
                         let key = V6::flow_key(source.into(), vip.into(), port, PORT, Protocol::TCP);
-                        memory.v6.flows[stage].borrow_mut().insert(key, flow);
+                        memory.v6.add_flow(stage, key, flow);
                     }
                     (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {
                         unreachable!("one family at a time")

@@ -22,8 +22,8 @@ pub(crate) fn install(memory: &Memory, maps: &mut Maps) -> Result<()> {
             maps.ghosts.set(set as u32, Pod(*ghosts), 0)?;
         }
     }
-    for (key, backend) in &memory.siblings {
-        maps.siblings.insert(Pod(*key), backend, 0)?;
+    for (key, sibling) in &memory.siblings {
+        maps.siblings.insert(Pod(*key), Pod(*sibling), 0)?;
     }
     install_family(&memory.v4, &mut maps.v4)?;
     install_family(&memory.v6, &mut maps.v6)

@@ -6,7 +6,7 @@ use std::{
     fs::{self, File},
     io::Write,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -30,7 +30,7 @@ const LIMITS: [&str; 12] = [
     "--max-flows",
     "1024",
     "--max-slots",
-    "16384",
+    "65536",
     "--max-backends",
     "64",
     "--max-services",
@@ -182,9 +182,14 @@ impl Place {
         }
     }
 
-    /// Runs `limpet` here to its end; its exit code, and what it said on standard error.
+    /// Runs `limpet` here to its end.
+    pub(crate) fn output(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// The same: its exit code, and what it said on standard error.
     pub(crate) fn limpet(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let output = self.command(arguments).output().unwrap();
+        let output = self.output(arguments);
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     }
 

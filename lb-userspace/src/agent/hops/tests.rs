@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::{ways::Answer, *};
 use crate::{
-    dataplane::{Sizes, load},
+    dataplane::{Sizes, Switches, load},
     model::NodeAddresses,
     netlink::{Ends, Hop, Target, Unresolved},
     plan::AppliedNode,
@@ -27,7 +27,7 @@ const PENDING: Answer = Err(Unresolved::NeighbourPending);
 const FAILED: Answer = Err(Unresolved::NeighbourFailed);
 
 fn maps() -> Maps {
-    load(&SIZES, None, false).expect("this test makes BPF maps: run it as root").maps
+    load(&SIZES, None, Switches::default()).expect("this test makes BPF maps: run it as root").maps
 }
 
 /// This node and another one.

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use crate::{
     dataplane::{self, Maps},
+    fail_point,
     model::Family,
     netlink::{self, Ends, Hop, Target, Unresolved},
     plan::{Applied, AppliedNode},
@@ -34,6 +35,17 @@ struct Known {
     answer: Answer,
     /// What the way that is in the map carries in one packet; none while there is none.
     mtu: Option<u16>,
+}
+
+/// What the maps have of a way.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::agent) enum Written<'a> {
+    /// This one.
+    Way(&'a Hop),
+    /// One that an earlier agent found, and that stays until there is an answer.
+    Kept,
+    /// None.
+    None,
 }
 
 /// What an answer calls for.
@@ -105,6 +117,7 @@ impl Ways {
     /// When the maps cannot be written. What follows is taken in the next time.
     pub(super) fn take(&mut self, answers: Vec<(Target, Answer)>, maps: &mut Maps) -> Result<(), dataplane::Error> {
         for (target, answer) in answers {
+            fail_point::pass("ways");
             let node = self.name(&target);
             let address = target.address();
             let mtu = match step(self.known.get(&target).map(|known| &known.answer), &answer) {
@@ -131,6 +144,18 @@ impl Ways {
             self.known.insert(target, Known { answer, mtu });
         }
         Ok(())
+    }
+
+    /// What was written of each way.
+    pub(super) fn written(&self) -> impl Iterator<Item = (Target, Written<'_>)> {
+        self.known.iter().map(|(target, known)| {
+            let written = match (&known.answer, known.mtu) {
+                (Ok(hop), _) => Written::Way(hop),
+                (Err(_), Some(_)) => Written::Kept,
+                (Err(_), None) => Written::None,
+            };
+            (*target, written)
+        })
     }
 
     /// Whether the kernel is still looking for somebody.
