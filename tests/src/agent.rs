@@ -14,10 +14,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::sys::signal::Signal;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use serde::Deserialize;
 use serde_json::Value;
@@ -33,18 +34,17 @@ use crate::world::NAMESPACE;
 
 /// Where the kernel keeps pinned BPF objects.
 const BPFFS: &str = "/sys/fs/bpf";
-/// Room for flows on each node: a few times what any test holds.
-const MAX_FLOWS: u32 = 65_536;
-/// Room for clients that are held by affinity on each node: many times those of any test.
-const MAX_CLIENTS: u32 = 16_384;
-/// Room for lookup tables on each node.
-const MAX_SLOTS: u32 = 1 << 20;
+/// What there is room for on each node: flows a few times what any test holds, clients that are held by affinity many
+/// times those of any test, and lookup tables.
+const LIMITS: [(&str, u32); 3] = [("--max-flows", 65_536), ("--max-clients", 16_384), ("--max-slots", 1 << 20)];
 /// How long a command of `limpet` may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 /// How long an agent may take from its start until it has programmed everything.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How much of an agent's log is shown when something fails.
 const LOG_LINES: usize = 25;
+/// And how many of its warnings.
+const WARNING_LINES: usize = 60;
 
 /// What `limpet status -o json` says, as far as the lab needs it.
 #[derive(Clone, Debug, Deserialize)]
@@ -130,6 +130,10 @@ pub(crate) struct Agent {
     log: PathBuf,
     /// Flags beside those that every agent has.
     more_flags: Vec<String>,
+    /// Variables of its environment beside those of this process.
+    variables: Vec<(String, String)>,
+    /// A command that it is started by, which becomes it; none by itself.
+    surroundings: Vec<String>,
     running: Option<Running>,
 }
 
@@ -171,6 +175,8 @@ impl Agent {
             limpet,
             pin_directory,
             more_flags: Vec::new(),
+            variables: Vec::new(),
+            surroundings: Vec::new(),
             running: None,
         })
     }
@@ -185,23 +191,50 @@ impl Agent {
         arguments.extend(manifests.flags());
         arguments.extend(["--pin-dir".into(), self.pin_directory.clone().into()]);
         arguments.extend(["--socket".into(), self.socket.clone().into()]);
-        arguments.extend(["--max-flows".into(), MAX_FLOWS.to_string().into()]);
-        arguments.extend(["--max-clients".into(), MAX_CLIENTS.to_string().into()]);
-        arguments.extend(["--max-slots".into(), MAX_SLOTS.to_string().into()]);
+        for (flag, room) in LIMITS {
+            // One that it was given goes before.
+            if !self.more_flags.iter().any(|given| given == flag) {
+                arguments.extend([flag.into(), room.to_string().into()]);
+            }
+        }
         arguments.extend(self.more_flags.iter().map(OsString::from));
+        let mut program = self.limpet.clone();
+        if let Some((command, rest)) = self.surroundings.split_first() {
+            let before = rest.iter().map(OsString::from).chain([program.into()]);
+            arguments = before.chain(arguments).collect();
+            program = command.into();
+        }
         let running = launch(
             record,
             Launch {
                 namespace: &self.namespace,
                 what: format!("the agent on {}", self.node),
-                program: self.limpet.clone(),
+                program,
                 arguments,
+                variables: &self.variables,
                 log: &self.log,
                 output: Output::Log,
             },
         )?;
         self.running = Some(running);
         Ok(())
+    }
+
+    /// Waits until the agent has programmed everything it has read, or has ended by itself; then it says how, and is
+    /// reaped.
+    pub(crate) fn wait_until_in_step_or_ended(&mut self) -> Result<Option<ExitStatus>> {
+        let mut running = self.take_running()?;
+        let what = format!("the agent on {} to be in step, or to end", self.node);
+        let outcome = wait::until(&what, START_LIMIT, || {
+            if let Some(status) = running.child.try_wait().context("cannot ask for a process' end")? {
+                return Ok(Some(Some(status)));
+            }
+            Ok(self.status()?.agent.has_caught_up().then_some(None))
+        });
+        if !matches!(outcome, Ok(Some(_))) {
+            self.running = Some(running);
+        }
+        outcome.map_err(|error| anyhow!("{error:#}\n{}", self.log_tail()))
     }
 
     /// Waits until the agent has programmed everything it has read; fails at once when it ends.
@@ -228,6 +261,11 @@ impl Agent {
     /// Ends the process by SIGKILL; the datapath goes on.
     pub(crate) fn kill(&mut self) -> Result<()> {
         self.take_running()?.kill()
+    }
+
+    /// Sends a signal to the process.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        self.running.as_ref().with_context(|| format!("no agent runs on {}", self.node))?.signal(signal)
     }
 
     /// Runs a `limpet` command on the agent's node.
@@ -270,6 +308,33 @@ impl Agent {
         self.more_flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
     }
 
+    /// Gives it these variables beside those of this process, from its next start on.
+    pub(crate) fn use_variables(&mut self, variables: &[(&str, &str)]) {
+        self.variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    }
+
+    /// Has it started by this command, which must become what is named after it, from its next start on.
+    pub(crate) fn use_surroundings(&mut self, command: &[&str]) {
+        self.surroundings = command.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    /// Waits until the process ends by itself, and reaps it.
+    pub(crate) fn wait_for_end(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let mut running = self.take_running()?;
+        let ended = wait::until(&format!("the agent on {} to end", self.node), limit, || {
+            running.child.try_wait().context("cannot ask for a process' end")
+        });
+        if ended.is_err() {
+            self.running = Some(running);
+        }
+        ended
+    }
+
+    /// The number of its process while it runs.
+    pub(crate) fn process(&self) -> Option<u32> {
+        self.running.as_ref().map(|running| running.child.id())
+    }
+
     /// Lets this program be the agent from its next start on.
     pub(crate) fn use_program(&mut self, limpet: PathBuf) {
         self.limpet = limpet;
@@ -289,10 +354,22 @@ impl Agent {
 
     /// The end of the agent's log, for messages about failures.
     pub(crate) fn log_tail(&self) -> String {
+        format!("log of the agent on {}:\n{}", self.node, self.last_lines(LOG_LINES, |_| true))
+    }
+
+    /// What it complained about, in its log.
+    pub(crate) fn warnings(&self) -> String {
+        let is_complaint =
+            |line: &str| line.contains(" WARN ") || line.contains(" ERROR ") || line.contains("panicked");
+        let lines = self.last_lines(WARNING_LINES, is_complaint);
+        format!("warnings of the agent on {}:\n{lines}", self.node)
+    }
+
+    /// The last lines of its log that are wanted.
+    fn last_lines(&self, count: usize, is_wanted: impl Fn(&str) -> bool) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        let tail = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n    ");
-        format!("log of the agent on {}:\n    {tail}\n", self.node)
+        let lines: Vec<&str> = log.lines().filter(|line| is_wanted(line)).collect();
+        lines[lines.len().saturating_sub(count)..].iter().map(|line| format!("    {line}\n")).collect()
     }
 
     /// Reaps the process after somebody else ended it.

@@ -10,6 +10,11 @@ pub(crate) fn limpet() -> Result<PathBuf> {
     find("limpet", "LIMPET_BIN", "cargo xtask build")
 }
 
+/// The same with another layout of its maps.
+pub(crate) fn limpet_other() -> Result<PathBuf> {
+    find("limpet-other", "LIMPET_OTHER_BIN", "cargo xtask build")
+}
+
 /// This package's own program: servers, the janitor and the launcher.
 pub(crate) fn limpet_lab() -> Result<PathBuf> {
     find("limpet-lab", "LIMPET_LAB_BIN", "cargo build --package limpet-lab")

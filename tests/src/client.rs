@@ -2,12 +2,14 @@
 
 mod attempt;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::os::linux::net::TcpStreamExt as _;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect as connect_socket, setsockopt, socket,
@@ -25,6 +27,9 @@ use crate::world::Protocol;
 /// How long a connection may take to be set up, and each answer to arrive: long enough for one
 /// SYN to be sent again, which the kernel does after a second.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What is said where a connection ends instead of an answer.
+pub(crate) const CLOSED: &str = "the server closed the connection";
 
 /// A client machine of the lab.
 #[derive(Clone, Debug)]
@@ -95,7 +100,21 @@ pub fn who_from(namespace: &Namespace, protocol: Protocol, to: SocketAddr) -> Re
 
 /// Opens a TCP connection from the namespace that the thread is in.
 pub(crate) fn connect(to: SocketAddr, from: SocketAddr) -> Result<Connection> {
-    Connection::new(open(to, Some(from), PATIENCE)?)
+    connect_within(to, from, PATIENCE)
+}
+
+/// The same; it may take at most this long, and so may each of its answers.
+pub(crate) fn connect_within(to: SocketAddr, from: SocketAddr, limit: Duration) -> Result<Connection> {
+    let connection = Connection::new(open(to, Some(from), limit)?)?;
+    connection.wait_at_most(limit)?;
+    Ok(connection)
+}
+
+/// Sends a datagram from the namespace that the thread is in, and returns the answer that comes within this time.
+pub(crate) fn send_within(to: SocketAddr, from: SocketAddr, limit: Duration) -> Result<Answer> {
+    let socket = datagrams(to, Some(from))?;
+    socket.wait_at_most(limit)?;
+    socket.who()
 }
 
 /// An open TCP connection to a Pod's server.
@@ -113,9 +132,27 @@ impl Connection {
         Ok(Self { output: stream.try_clone()?, input: BufReader::with_capacity(CHUNK_BYTES, stream) })
     }
 
+    /// Lets each answer take so long.
+    pub fn wait_at_most(&self, limit: Duration) -> Result<()> {
+        // Both halves are one socket.
+        self.output.set_read_timeout(Some(limit)).context("cannot set a time-out")?;
+        self.output.set_write_timeout(Some(limit)).context("cannot set a time-out")
+    }
+
     /// Asks who is at the other end. Can be asked again and again on the same connection.
     pub fn who(&mut self) -> Result<Answer> {
         self.ask(Request::Who)?;
+        self.read_line()
+    }
+
+    /// Asks who is at the other end, to be told after this time. Nothing is sent until then, by nobody.
+    pub fn ask_for_later(&mut self, delay: Duration) -> Result<()> {
+        let milliseconds = u64::try_from(delay.as_millis()).context("a delay of ages")?;
+        self.ask(Request::Later { milliseconds })
+    }
+
+    /// Waits for the answer that was asked for.
+    pub fn answer(&mut self) -> Result<Answer> {
         self.read_line()
     }
 
@@ -177,7 +214,7 @@ impl Connection {
     fn read_line<T: serde::de::DeserializeOwned>(&mut self) -> Result<T> {
         let mut line = String::new();
         self.input.read_line(&mut line).context("no answer on an open connection")?;
-        ensure!(!line.is_empty(), "the server closed the connection");
+        ensure!(!line.is_empty(), CLOSED);
         serde_json::from_str(&line).with_context(|| format!("{line:?} is no answer"))
     }
 }
@@ -197,7 +234,12 @@ impl Datagrams {
     pub fn who(&self) -> Result<Answer> {
         self.socket.send(Request::Who.line().as_bytes()).context("cannot send a datagram")?;
         let mut buffer = [0; 1024];
-        let length = self.socket.recv(&mut buffer).context("no answer to a datagram")?;
+        let length = loop {
+            match self.socket.recv(&mut buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                received => break received.context("no answer to a datagram")?,
+            }
+        };
         let text = &buffer[..length];
         serde_json::from_slice(text).with_context(|| format!("{:?} is no answer", String::from_utf8_lossy(text)))
     }
@@ -227,6 +269,17 @@ fn open(to: SocketAddr, from: Option<SocketAddr>, limit: Duration) -> Result<Tcp
     if let Some(from) = from {
         bind(socket.as_raw_fd(), &SockaddrStorage::from(from)).with_context(|| format!("cannot bind {from}"))?;
     }
-    connect_socket(socket.as_raw_fd(), &SockaddrStorage::from(to)).context("cannot connect")?;
-    Ok(TcpStream::from(socket))
+    let stream = TcpStream::from(socket);
+    // The handshake's last segment then goes with the first data, if there are any soon (net/ipv4/tcp_input.c). Sent apart, and
+    // handled by two CPUs at once, the two may have the server's kernel reset the connection: it removes the request from its
+    // table before it adds the socket (`inet_ehash_insert` in net/ipv4/inet_hashtables.c, before Linux 6.19).
+    stream.set_quickack(false).context("cannot put off an acknowledgement")?;
+    // A signal ends the waiting, not the connecting: asked again, the kernel waits on (net/ipv4/af_inet.c).
+    loop {
+        match connect_socket(stream.as_raw_fd(), &SockaddrStorage::from(to)) {
+            Err(Errno::EINTR) => {}
+            connected => break connected.context("cannot connect")?,
+        }
+    }
+    Ok(stream)
 }

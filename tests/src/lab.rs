@@ -2,6 +2,8 @@
 
 mod agents;
 mod faults;
+mod flood;
+mod options;
 mod programmed;
 
 use std::collections::BTreeMap;
@@ -29,34 +31,11 @@ use crate::record::Record;
 use crate::server;
 use crate::world::{Pod, PodState, ServiceSpec, World};
 
+pub use self::agents::Layout;
+pub use self::options::{Options, Source};
+
 /// How many Pods every node has to begin with.
 const PODS_PER_NODE: u8 = 2;
-
-/// Where agents read what Kubernetes knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// In a directory of manifests.
-    Directory,
-    /// At an API server, which listens on the router: see [`Manifests::api_server`].
-    ApiServer,
-}
-
-/// What kind of lab to start.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Whether every node runs an agent. Without, only Pods' own addresses can be reached.
-    pub agents: bool,
-    /// Where agents read what Kubernetes knows.
-    pub source: Source,
-    /// Told what is done next, for people who wait.
-    pub progress: fn(&str),
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { agents: true, source: Source::Directory, progress: |_| {} }
-    }
-}
 
 /// A network of clients, nodes and Pods, taken down when it is dropped.
 #[derive(Debug)]
@@ -113,7 +92,7 @@ impl Lab {
         }
         if let Some(limpet) = limpet {
             (options.progress)("an agent on each node");
-            lab.add_agents(&limpet)?;
+            lab.add_agents(&limpet, &options.agent_arguments, &options.agent_environment)?;
         }
         Ok(lab)
     }
@@ -179,6 +158,11 @@ impl Lab {
     /// Gives a client an ingress node of its own, whatever [`Lab::route_frontends_via`] says; none takes that back.
     pub fn route_client_via(&self, client: u8, node: Option<u8>) -> Result<()> {
         topology::route_client_via(&self.names, client, node)
+    }
+
+    /// Gives what comes from these ranges an ingress node of its own, whatever the way of its client is.
+    pub(crate) fn route_sources_via(&self, node: u8, ranges: &[String]) -> Result<()> {
+        topology::route_sources_via(&self.names, ranges, node)
     }
 
     /// Gives a node's uplink another address, which clients find.
@@ -355,6 +339,7 @@ impl Lab {
                 what: format!("the server of Pod {name}"),
                 program: binaries::limpet_lab()?,
                 arguments: vec!["serve".into(), "--pod".into(), name.into()],
+                variables: &[],
                 log: &log,
                 output: Output::Owner,
             },

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 use nix::unistd::setsid;
 
 use crate::binaries;
@@ -31,6 +32,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) what: String,
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<OsString>,
+    /// Variables of its environment beside those of this process.
+    pub(crate) variables: &'a [(String, String)],
     /// Standard error goes to the end of this file.
     pub(crate) log: &'a Path,
     /// Standard output: to the log, or to the owner, who then must read it.
@@ -64,6 +67,11 @@ impl Running {
         self.reap()
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        self.identity.signal(signal)
+    }
+
     fn reap(&mut self) -> Result<()> {
         self.child.wait().context("cannot reap a process")?;
         Ok(())
@@ -72,7 +80,7 @@ impl Running {
 
 /// Starts a process, records it, and lets it go.
 pub(crate) fn launch(record: &Record, launch: Launch<'_>) -> Result<Running> {
-    let Launch { namespace, what, program, arguments, log, output } = launch;
+    let Launch { namespace, what, program, arguments, variables, log, output } = launch;
     let log = open_log(log)?;
     let stdout = match output {
         Output::Log => Stdio::from(log.try_clone().context("cannot share the log file")?),
@@ -84,6 +92,7 @@ pub(crate) fn launch(record: &Record, launch: Launch<'_>) -> Result<Running> {
         .arg("--")
         .arg(program)
         .args(arguments)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(stdout)

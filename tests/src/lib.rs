@@ -20,13 +20,16 @@ pub mod api_server;
 pub mod capture;
 pub mod client;
 pub mod demo;
+pub mod flood;
 pub mod janitor;
 pub mod kube_proxy;
 pub mod launch;
 pub mod manifest;
+pub mod programs;
 pub mod scenarios;
 pub mod server;
 pub mod sessions;
+pub mod soak;
 pub mod wait;
 pub mod world;
 
@@ -39,6 +42,6 @@ mod record;
 mod table;
 mod wire;
 
-pub use lab::{Lab, Options, Source};
+pub use lab::{Lab, Layout, Options, Source};
 pub use net::namespace::Namespace;
 pub use record::tear_down_abandoned;

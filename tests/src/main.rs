@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use limpet_lab::{Lab, Options, demo, janitor, launch, scenarios, server};
+use limpet_lab::{Lab, Options, demo, janitor, launch, scenarios, server, soak};
 
 /// Limpet's network lab.
 #[derive(Debug, Parser)]
@@ -23,6 +24,8 @@ enum Command {
     Demo(DemoArguments),
     /// Count lost sessions while agents, nodes and Pods go and come, each time in a lab of its own.
     Scenarios(ScenariosArguments),
+    /// Let everything happen at once for minutes, and explain every error, in a lab of its own.
+    Soak(SoakArguments),
     /// Hold a lab without agents, whose id is printed, until the standard input ends (for tests).
     #[command(hide = true)]
     Hold,
@@ -71,6 +74,22 @@ struct ScenariosArguments {
     markdown: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct SoakArguments {
+    /// For how long, in minutes; 0.5 is half a minute.
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    minutes: f64,
+    /// What the choices of changes follow from.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// Write the report to this file as well, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the report to this file as well, as Markdown.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(code) => code,
@@ -87,6 +106,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(DemoArguments { keep, .. }) => return demo::run(keep),
         Command::Scenarios(ScenariosArguments { json, markdown }) => {
             return scenarios::run(json.as_deref(), markdown.as_deref());
+        }
+        Command::Soak(SoakArguments { minutes, seed, json, markdown }) => {
+            let length = Duration::try_from_secs_f64(minutes * 60.0).context("--minutes is no length of time")?;
+            return soak::run(&soak::Options { length, seed, json, markdown });
         }
         Command::Hold => hold()?,
         Command::Serve { pod } => server::serve(&pod)?,

@@ -1,13 +1,13 @@
 //! Aligned columns of text.
 
 /// A row, each cell of it as wide as the widest of its column.
-pub(crate) fn line<const N: usize>(row: &[String; N], header: &[String; N], rows: &[[String; N]]) -> String {
+pub(crate) fn line(row: &[String], header: &[String], rows: &[impl AsRef<[String]>]) -> String {
     let cells: Vec<String> = row
         .iter()
         .enumerate()
         .map(|(column, cell)| {
-            let lengths = rows.iter().map(|row| row[column].chars().count());
-            let width = lengths.max().unwrap_or(0).max(header[column].chars().count());
+            let length = |row: &[String]| row.get(column).map_or(0, |cell| cell.chars().count());
+            let width = rows.iter().map(|row| length(row.as_ref())).max().unwrap_or(0).max(length(header));
             format!("{cell:<width$}")
         })
         .collect();

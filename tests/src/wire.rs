@@ -5,6 +5,7 @@
 //! | the client sends | the server answers |
 //! | --- | --- |
 //! | `who` | one line of JSON, an [`Answer`] |
+//! | `later N` | the same, after N milliseconds of silence |
 //! | `upload N`, then N bytes | one line of JSON, a [`Receipt`] |
 //! | `download N SEED` | N bytes of [`Stream`] |
 //! | `post VALUE` | one line of JSON, a [`Session`]: the value is the client's from now on |
@@ -22,6 +23,8 @@ use serde::{Deserialize, Serialize};
 
 /// The most bytes in one upload or download.
 pub(crate) const MAX_TRANSFER_BYTES: u64 = 64 << 20;
+/// The longest silence that can be asked for.
+pub(crate) const MAX_DELAY_MILLISECONDS: u64 = 120_000;
 /// The most bytes in a request's line.
 pub(crate) const MAX_LINE_BYTES: u64 = 256;
 /// Transfers are read and written in pieces of this size.
@@ -60,6 +63,7 @@ pub struct Session {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Who,
+    Later { milliseconds: u64 },
     Upload { bytes: u64 },
     Download { bytes: u64, seed: u64 },
     Post { value: u64 },
@@ -72,8 +76,11 @@ impl Request {
         let mut words = line.split_ascii_whitespace();
         let request = match words.next()? {
             "who" => Self::Who,
-            "upload" => Self::Upload { bytes: bounded(words.next()?)? },
-            "download" => Self::Download { bytes: bounded(words.next()?)?, seed: words.next()?.parse().ok()? },
+            "later" => Self::Later { milliseconds: at_most(MAX_DELAY_MILLISECONDS, words.next()?)? },
+            "upload" => Self::Upload { bytes: at_most(MAX_TRANSFER_BYTES, words.next()?)? },
+            "download" => {
+                Self::Download { bytes: at_most(MAX_TRANSFER_BYTES, words.next()?)?, seed: words.next()?.parse().ok()? }
+            }
             "post" => Self::Post { value: words.next()?.parse().ok()? },
             "get" => Self::Get,
             _ => return None,
@@ -85,6 +92,7 @@ impl Request {
     pub(crate) fn line(self) -> String {
         match self {
             Self::Who => "who\n".to_owned(),
+            Self::Later { milliseconds } => format!("later {milliseconds}\n"),
             Self::Upload { bytes } => format!("upload {bytes}\n"),
             Self::Download { bytes, seed } => format!("download {bytes} {seed}\n"),
             Self::Post { value } => format!("post {value}\n"),
@@ -153,8 +161,8 @@ pub(crate) fn pieces(bytes: u64) -> impl Iterator<Item = usize> {
     })
 }
 
-fn bounded(number: &str) -> Option<u64> {
-    number.parse().ok().filter(|number| *number <= MAX_TRANSFER_BYTES)
+fn at_most(limit: u64, number: &str) -> Option<u64> {
+    number.parse().ok().filter(|number| *number <= limit)
 }
 
 #[cfg(test)]
@@ -165,6 +173,7 @@ mod tests {
     fn requests_are_read_as_they_are_written() {
         for request in [
             Request::Who,
+            Request::Later { milliseconds: 40_000 },
             Request::Upload { bytes: 10 << 20 },
             Request::Download { bytes: 0, seed: 7 },
             Request::Post { value: u64::MAX },
@@ -176,9 +185,20 @@ mod tests {
 
     #[test]
     fn what_is_no_request_is_refused() {
-        for line in
-            ["", "whom", "who me", "upload", "upload -1", "download 1", "upload 99999999999", "post", "post x", "get 1"]
-        {
+        for line in [
+            "",
+            "whom",
+            "who me",
+            "later",
+            "later 120001",
+            "upload",
+            "upload -1",
+            "download 1",
+            "upload 99999999999",
+            "post",
+            "post x",
+            "get 1",
+        ] {
             assert_eq!(Request::parse(line), None, "{line:?}");
         }
     }

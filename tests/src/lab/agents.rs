@@ -1,19 +1,78 @@
 //! The lab's agents: starting and ending them, and asking them and `limpet` on their nodes.
 
 use std::path::Path;
+use std::process::ExitStatus;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::Lab;
 use crate::address::NODES;
 use crate::agent::{self, Agent, Said, Status};
+use crate::binaries;
 use crate::net::topology;
 
+/// Which `limpet` an agent is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// The one that there is for people.
+    Usual,
+    /// One whose maps have another layout, as that of another version may.
+    Other,
+}
+
 impl Lab {
+    /// Lets these nodes' agents be this program from their next start on, and `limpet` there from now on.
+    pub fn use_layout(&mut self, nodes: &[u8], layout: Layout) -> Result<()> {
+        let program = match layout {
+            Layout::Usual => binaries::limpet(),
+            Layout::Other => binaries::limpet_other(),
+        }?;
+        for node in nodes {
+            let at = self.agent_at(*node)?;
+            self.agents[at].use_program(program.clone());
+        }
+        Ok(())
+    }
+
     /// Starts a node's agent and does not wait for it.
     pub fn launch_agent(&mut self, node: u8) -> Result<()> {
         let at = self.agent_at(node)?;
         self.agents[at].start(&self.record, &self.manifests)
+    }
+
+    /// The same, with these flags beside those that every agent has, and these variables of its environment; they are also
+    /// those of later starts, until it is given others.
+    pub fn launch_agent_with(&mut self, node: u8, flags: &[&str], variables: &[(&str, &str)]) -> Result<()> {
+        let at = self.agent_at(node)?;
+        self.agents[at].use_flags(flags);
+        self.agents[at].use_variables(variables);
+        self.launch_agent(node)
+    }
+
+    /// Starts a node's agent by a command that becomes what is named after it, such as one that makes other namespaces, and
+    /// waits until it is in step. Later starts are by the same, until it is given another one; none is by itself.
+    pub fn start_agent_within(&mut self, node: u8, command: &[&str]) -> Result<()> {
+        let at = self.agent_at(node)?;
+        self.agents[at].use_surroundings(command);
+        self.start_agent(node)
+    }
+
+    /// Waits until a node's agent ends by itself, and returns how it did.
+    pub fn wait_for_agents_end(&mut self, node: u8, limit: Duration) -> Result<ExitStatus> {
+        let at = self.agent_at(node)?;
+        self.agents[at].wait_for_end(limit)
+    }
+
+    /// Waits until a node's agent is in step.
+    pub fn wait_until_in_step(&self, node: u8) -> Result<()> {
+        self.agents[self.agent_at(node)?].wait_until_in_step()
+    }
+
+    /// Waits until a node's agent is in step, or ends by itself; then this is how it did.
+    pub fn wait_until_in_step_or_ended(&mut self, node: u8) -> Result<Option<ExitStatus>> {
+        let at = self.agent_at(node)?;
+        self.agents[at].wait_until_in_step_or_ended()
     }
 
     /// Starts a node's agent and waits until it is in step.
@@ -61,6 +120,11 @@ impl Lab {
         self.agents[at].kill()
     }
 
+    /// The number of a node's agent's process; none while it does not run.
+    pub fn agent_process(&self, node: u8) -> Result<Option<u32>> {
+        Ok(self.agents[self.agent_at(node)?].process())
+    }
+
     /// What `limpet status` says on a node.
     pub fn status(&self, node: u8) -> Result<Status> {
         self.agents[self.agent_at(node)?].status()
@@ -91,12 +155,28 @@ impl Lab {
         self.agents.iter().map(Agent::log_tail).collect()
     }
 
-    pub(super) fn add_agents(&mut self, limpet: &Path) -> Result<()> {
+    /// All that agents complained about, the latest of it where it is much.
+    #[must_use]
+    pub fn agent_warnings(&self) -> String {
+        self.agents.iter().map(Agent::warnings).collect()
+    }
+
+    pub(super) fn add_agents(
+        &mut self,
+        limpet: &Path,
+        arguments: &[String],
+        environment: &[(String, String)],
+    ) -> Result<()> {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let environment: Vec<(&str, &str)> =
+            environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let pin_root = agent::make_pin_root(&self.record, &self.id)?;
         topology::wake_router(&self.names, &pin_root)?;
         for node in 1..=NODES {
             let namespace = self.names.node(node);
             let mut agent = Agent::new(&self.record, namespace, node, limpet.to_owned(), &pin_root)?;
+            agent.use_flags(&arguments);
+            agent.use_variables(&environment);
             agent.start(&self.record, &self.manifests)?;
             self.agents.push(agent);
         }

@@ -2,12 +2,15 @@
 //! that are upgraded.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 
 use super::{Lab, wait_until_ready};
 use crate::binaries;
+use crate::launch::Running;
 use crate::net::topology;
 
 impl Lab {
@@ -28,6 +31,13 @@ impl Lab {
         Ok(())
     }
 
+    /// Makes a Pod's network again that [`Lab::crash_pod`] removed, with the same addresses, and starts its server.
+    pub fn revive_pod(&mut self, name: &str) -> Result<()> {
+        let pod = self.world.pod(name)?.clone();
+        anyhow::ensure!(!self.servers.contains_key(name), "Pod {name} has a server already");
+        self.make_pods(vec![pod]).map(drop)
+    }
+
     /// Cuts a node and its Pods off from everybody, as when its cable is pulled. What runs there runs on.
     pub fn cut_off(&self, node: u8) -> Result<()> {
         topology::connect_node(&self.names, node, false)
@@ -36,6 +46,52 @@ impl Lab {
     /// Connects a node again that was cut off.
     pub fn reconnect(&self, node: u8) -> Result<()> {
         topology::connect_node(&self.names, node, true)
+    }
+
+    /// Takes a node's uplink away, the device itself, with its addresses and routes, as when its driver is unloaded.
+    pub fn remove_uplink(&self, node: u8) -> Result<()> {
+        topology::remove_uplink(&self.names, node)
+    }
+
+    /// Makes a node's uplink anew that was removed: another device of the same name, with another MAC address.
+    pub fn make_uplink(&self, node: u8) -> Result<()> {
+        let pins = self.pin_directory(node)?.parent().context("pins have no directory above them")?;
+        topology::make_uplink(&self.names, node, pins)
+    }
+
+    /// Brings a node's uplink up with its addresses and routes, as what configures a real node's network does.
+    pub fn restore_uplink(&self, node: u8) -> Result<()> {
+        topology::restore_uplink(&self.names, node)
+    }
+
+    /// Gives a node's uplink other addresses (IPv4 and IPv6) in place of these, and everybody else the way to its Pods.
+    /// What the Node object says is not changed.
+    pub fn renumber_node(&self, node: u8, from: [IpAddr; 2], to: [IpAddr; 2]) -> Result<()> {
+        topology::renumber_node(&self.names, node, from, to)
+    }
+
+    /// Stops a node's agent where it is, as a node without any processor time to spare does.
+    pub fn freeze_agent(&self, node: u8) -> Result<()> {
+        self.agents[self.agent_at(node)?].signal(Signal::SIGSTOP)
+    }
+
+    /// Lets a frozen agent go on.
+    pub fn thaw_agent(&self, node: u8) -> Result<()> {
+        self.agents[self.agent_at(node)?].signal(Signal::SIGCONT)
+    }
+
+    /// Stops the server process of a Pod where it is: the kernel still accepts connections for it, and nobody answers.
+    pub fn freeze_server(&self, pod: &str) -> Result<()> {
+        self.server(pod)?.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets a frozen server go on.
+    pub fn thaw_server(&self, pod: &str) -> Result<()> {
+        self.server(pod)?.signal(Signal::SIGCONT)
+    }
+
+    fn server(&self, pod: &str) -> Result<&Running> {
+        self.servers.get(pod).with_context(|| format!("Pod {pod} has no server"))
     }
 
     /// Replaces a node's agent: the old one is asked to end, and a copy of the program in another place takes over what

@@ -4,4 +4,4 @@ pub(crate) mod ip;
 pub(crate) mod namespace;
 pub(crate) mod nft;
 pub(crate) mod topology;
-mod xdp;
+pub(crate) mod xdp;

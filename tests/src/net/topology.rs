@@ -3,7 +3,9 @@
 //! Every veth pair is made by the outer namespace with both its ends already elsewhere: nothing is
 //! ever created in the machine's own namespace, and nothing in the lab has a way to it.
 
+use std::net::IpAddr;
 use std::path::Path;
+use std::slice;
 
 use anyhow::Result;
 
@@ -16,6 +18,8 @@ use crate::world::Pod;
 
 /// The device of a node that outside traffic arrives on.
 pub(crate) const UPLINK: &str = "eth0";
+/// The router's device on the wire that the nodes are on.
+pub(crate) const BRIDGE: &str = "br0";
 
 /// Whether Pods leave checksums and segments to their veth device, as real Pods do. A program at
 /// the uplink's egress then sees half-made checksums and packets larger than the MTU; the uplink
@@ -48,6 +52,11 @@ const FORWARDING: &[(&str, &str)] = &[("ipv4/ip_forward", "1"), ("ipv6/conf/all/
 const MAIN_TABLE: u16 = 254;
 /// The router's tables for single clients follow this number.
 const FIRST_CLIENT_TABLE: u16 = 100;
+
+/// The router's tables for ranges of sources follow this number, one for each node.
+const FIRST_SOURCE_TABLE: u16 = 200;
+/// The preference of the rules for them: before those for single clients.
+const SOURCE_RULES: u16 = 90;
 
 /// A client answers for a whole range of addresses and may speak from each of them.
 const MANY_ADDRESSES: &[(&str, &str)] = &[("ipv4/ip_nonlocal_bind", "1"), ("ipv6/ip_nonlocal_bind", "1")];
@@ -191,8 +200,22 @@ pub(crate) fn route_client_via(names: &Names, client: u8, node: Option<u8>) -> R
     }
 }
 
+/// Lets the router hand what comes from these ranges and goes to load-balancer IPs and external IPs to a node of their
+/// own, whatever their client's way is.
+pub(crate) fn route_sources_via(names: &Names, ranges: &[String], node: u8) -> Result<()> {
+    let router = names.router();
+    let table = FIRST_SOURCE_TABLE + u16::from(node);
+    ip::batch(&router, &routes_of_frontends(node, table))?;
+    Family::BOTH.into_iter().try_for_each(|family| {
+        let own = ranges.iter().filter(|range| family_of(range) == family);
+        let rules: Vec<String> =
+            own.map(|range| format!("rule add from {range} lookup {table} pref {SOURCE_RULES}")).collect();
+        ip::batch_in(family, &router, &rules)
+    })
+}
+
 /// Gives a node's uplink another address, to which the router knows the way, or takes it back.
-pub(crate) fn set_node_address(names: &Names, node: u8, added: std::net::IpAddr, is_there: bool) -> Result<()> {
+pub(crate) fn set_node_address(names: &Names, node: u8, added: IpAddr, is_there: bool) -> Result<()> {
     let family = Family::of(added);
     let (bits, own) = (family.host_bits(), address::node(family, node));
     let (verb, route) = if is_there { ("add", "replace") } else { ("del", "del") };
@@ -213,6 +236,51 @@ pub(crate) fn connect_node(names: &Names, node: u8, connected: bool) -> Result<(
         .collect();
     lines.push(format!("link set {} {link}", router_port_to_node(node)));
     ip::batch(&names.router(), &lines)
+}
+
+/// Takes a node's uplink away, the device itself, and with it its wire, its addresses and all routes over it.
+pub(crate) fn remove_uplink(names: &Names, node: u8) -> Result<()> {
+    ip::batch(&names.node(node), &[format!("link del {UPLINK}")])
+}
+
+/// Makes a node's uplink anew, another device of the same name, after [`remove_uplink`]. `pins` is as for
+/// [`wake_router`].
+pub(crate) fn make_uplink(names: &Names, node: u8, pins: &Path) -> Result<()> {
+    let (router, end, port) = (names.router(), names.node(node), router_port_to_node(node));
+    ip::batch(&names.outer(), &[wire(&end, UPLINK, &router, &port)])?;
+    ip::make_wire(&end, &[UPLINK])?;
+    ip::make_wire(&router, &[&port])?;
+    xdp::pass_everything(&router, slice::from_ref(&port), pins)?;
+    ip::batch(&router, &[format!("link set {port} master br0 up")])?;
+    restore_uplink(names, node)
+}
+
+/// Brings a node's uplink up and gives it back what the kernel takes off devices that go down. The router is told, as by
+/// what configures a real node's network.
+pub(crate) fn restore_uplink(names: &Names, node: u8) -> Result<()> {
+    let own = Family::BOTH.map(|family| address::node(family, node));
+    ip::batch(&names.node(node), &uplink_lines(node, own))?;
+    ip::batch(&names.router(), &own.map(|own| format!("neigh flush to {own} dev br0")))
+}
+
+/// Gives a node's uplink other addresses in place of its own, which all others know as the way to its Pods from then on.
+pub(crate) fn renumber_node(names: &Names, node: u8, from: [IpAddr; 2], to: [IpAddr; 2]) -> Result<()> {
+    let old = from.map(|old| format!("addr del {old}/{} dev {UPLINK}", on_wire_bits(Family::of(old))));
+    ip::batch(&names.node(node), &[old.to_vec(), uplink_lines(node, to)].concat())?;
+    let ways = to.map(|to| route_to_pods_via(node, to));
+    let others = (1..=NODES).filter(|other| *other != node).map(|other| names.node(other));
+    others.chain([names.router()]).try_for_each(|other| ip::batch(&other, &ways))
+}
+
+/// Lets the router throw away what is sent to these ranges.
+pub(crate) fn discard(names: &Names, ranges: &[String]) -> Result<()> {
+    let lines: Vec<String> = ranges.iter().map(|range| format!("route replace blackhole {range}")).collect();
+    ip::batch(&names.router(), &lines)
+}
+
+/// The router's end of the wire to a node: namespace and device.
+pub(crate) fn port_to_node(names: &Names, node: u8) -> (Namespace, String) {
+    (names.router(), router_port_to_node(node))
 }
 
 fn make_namespaces<'a>(record: &Record, mut namespaces: impl Iterator<Item = &'a Namespace>) -> Result<()> {
@@ -304,21 +372,28 @@ fn client_lines(client: u8) -> Vec<String> {
 }
 
 fn node_lines(node: u8) -> Vec<String> {
-    let mut lines = vec!["link set lo up".to_owned(), format!("link set {UPLINK} up")];
-    for family in Family::BOTH {
-        let own = address::node(family, node);
-        lines.push(address_line(own, on_wire_bits(family), UPLINK));
-        let everything = everything(family);
-        let router = address::router(family);
-        lines.push(format!("route add {everything} via {router}"));
-        for other in (1..=NODES).filter(|other| *other != node) {
-            lines.push(route_to_pods_of(family, other));
-        }
-    }
+    let mut lines = vec!["link set lo up".to_owned()];
+    lines.extend(uplink_lines(node, Family::BOTH.map(|family| address::node(family, node))));
     // A frontend that nobody balances would go back to the router and round in circles. This way
     // the client is told at once.
     for range in address::frontend_ranges() {
         lines.push(format!("route add unreachable {range}"));
+    }
+    lines
+}
+
+/// Brings a node's uplink up with these addresses, and with all routes over it. What is there already stays.
+fn uplink_lines(node: u8, own: [IpAddr; 2]) -> Vec<String> {
+    let mut lines = vec![format!("link set {UPLINK} up")];
+    for own in own {
+        let family = Family::of(own);
+        lines.push(address_line(own, on_wire_bits(family), UPLINK));
+        let everything = everything(family);
+        let router = address::router(family);
+        lines.push(format!("route replace {everything} via {router}"));
+        for other in (1..=NODES).filter(|other| *other != node) {
+            lines.push(route_to_pods_of(family, other));
+        }
     }
     lines
 }
@@ -349,12 +424,17 @@ fn pod_lines(pod: &Pod) -> Vec<String> {
 }
 
 fn route_to_pods_of(family: Family, node: u8) -> String {
-    format!("route add {} via {}", address::pod_range(family, node), address::node(family, node))
+    route_to_pods_via(node, address::node(family, node))
 }
 
-fn address_line(address: std::net::IpAddr, bits: u8, device: &str) -> String {
+/// The way to a node's Pods, which leads through one of its addresses.
+fn route_to_pods_via(node: u8, via: IpAddr) -> String {
+    format!("route replace {} via {via}", address::pod_range(Family::of(via), node))
+}
+
+fn address_line(address: IpAddr, bits: u8, device: &str) -> String {
     let nodad = if address.is_ipv6() { " nodad" } else { "" };
-    format!("addr add {address}/{bits} dev {device}{nodad}")
+    format!("addr replace {address}/{bits} dev {device}{nodad}")
 }
 
 fn pod_device(pod: &Pod) -> String {

@@ -20,13 +20,7 @@ use super::namespace::Namespace;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_PROG_TYPE_XDP: u32 = 6;
-
-/// `r0 = XDP_PASS; exit`, as `struct bpf_insn`s of a little-endian or big-endian machine alike: code, registers,
-/// offset, immediate.
-const PASS: [Instruction; 2] = [
-    Instruction { code: 0xb7, registers: 0, offset: 0, immediate: 2 },
-    Instruction { code: 0x95, registers: 0, offset: 0, immediate: 0 },
-];
+const XDP_PASS: i32 = 2;
 
 /// `struct bpf_insn`.
 #[repr(C)]
@@ -63,26 +57,42 @@ struct PinAttributes {
 /// Puts the program on devices of a namespace, where it stays as long as they do. `directory`, on a BPF file system,
 /// holds it for the moment of handing it over.
 pub(super) fn pass_everything(namespace: &Namespace, devices: &[String], directory: &Path) -> Result<()> {
+    put(namespace, devices, "xdpdrv", directory)
+}
+
+/// The same in one of the ways that `ip link set` knows.
+pub(crate) fn put(namespace: &Namespace, devices: &[String], mode: &str, directory: &Path) -> Result<()> {
     let pin = directory.join("pass");
-    let program = load().context("cannot load an XDP program; the lab needs root")?;
+    let program = load(BPF_PROG_TYPE_XDP, XDP_PASS).context("cannot load an XDP program; the lab needs root")?;
     pin_at(&program, &pin)
         .with_context(|| format!("cannot pin at {}; is a BPF file system mounted?", pin.display()))?;
     let lines: Vec<String> =
-        devices.iter().map(|device| format!("link set dev {device} xdpdrv pinned {}", pin.display())).collect();
+        devices.iter().map(|device| format!("link set dev {device} {mode} pinned {}", pin.display())).collect();
     let attached = ip::batch(namespace, &lines);
     fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))?;
     attached
 }
 
-fn load() -> io::Result<OwnedFd> {
+/// A program of this type that returns a number and does nothing else.
+pub(crate) fn load(program_type: u32, returned: i32) -> io::Result<OwnedFd> {
+    // `r0 = RETURNED; exit`, of a little-endian or big-endian machine alike.
+    let instructions = [
+        Instruction { code: 0xb7, registers: 0, offset: 0, immediate: returned },
+        Instruction { code: 0x95, registers: 0, offset: 0, immediate: 0 },
+    ];
     let attributes = LoadAttributes {
-        program_type: BPF_PROG_TYPE_XDP,
-        instruction_count: PASS.len() as u32,
-        instructions: PASS.as_ptr() as u64,
+        program_type,
+        instruction_count: instructions.len() as u32,
+        instructions: instructions.as_ptr() as u64,
         license: c"Dual MIT/GPL".as_ptr() as u64,
         ..LoadAttributes::default()
     };
-    let descriptor = bpf(BPF_PROG_LOAD, &attributes)?;
+    descriptor(BPF_PROG_LOAD, &attributes)
+}
+
+/// A command of `bpf(2)` that makes a descriptor.
+pub(crate) fn descriptor<A>(command: libc::c_int, attributes: &A) -> io::Result<OwnedFd> {
+    let descriptor = bpf(command, attributes)?;
     // SAFETY: the kernel has just made this descriptor for the caller, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }

@@ -33,15 +33,18 @@ struct ServicePort {
 
 /// The breaks of a Service by node and reason.
 pub(super) type ByNode = BTreeMap<u8, Reasons>;
+/// The breaks of all Services of the lab by name and reason.
+pub(crate) type ByService = BTreeMap<String, Reasons>;
 
 /// Asks every node, also one without an agent: the counters are pinned.
 pub(super) fn read(lab: &Lab, service: &str) -> Result<ByNode> {
-    let of_node = |node| {
-        let said = lab.limpet(node, &["breaks", "-A", "-o", "json"])?;
-        let reasons = said.json().and_then(|value| of_service(value, service));
-        Ok((node, reasons.with_context(|| format!("`limpet breaks` on n{node}"))?))
-    };
-    (1..=NODES).map(of_node).collect()
+    (1..=NODES).map(|node| Ok((node, read_node(lab, node)?.remove(service).unwrap_or_default()))).collect()
+}
+
+/// The breaks of all Services on a node.
+pub(crate) fn read_node(lab: &Lab, node: u8) -> Result<ByService> {
+    let said = lab.limpet(node, &["breaks", "-A", "-o", "json"])?;
+    said.json().and_then(by_service).with_context(|| format!("`limpet breaks` on n{node}"))
 }
 
 /// By how much it grew, over all nodes. Fails when a count has become smaller, which none may.
@@ -58,19 +61,20 @@ pub(super) fn growth(before: &ByNode, after: &ByNode) -> Result<Reasons> {
     Ok(growth)
 }
 
-/// The sum over all ports of the Service.
-fn of_service(printed: Value, service: &str) -> Result<Reasons> {
+/// The sums over all ports of each Service.
+fn by_service(printed: Value) -> Result<ByService> {
     let breaks: Breaks = serde_json::from_value(printed).context("it prints another form than is known")?;
-    let mut sum = Reasons::new();
+    let mut sums = ByService::new();
     for Total { service: of, reasons, total } in breaks.totals {
         ensure!(reasons.values().sum::<u64>() == total, "the reasons {reasons:?} do not add up to {total}");
-        if of.namespace == NAMESPACE && of.name == service {
+        if of.namespace == NAMESPACE {
+            let sum = sums.entry(of.name).or_default();
             for (reason, count) in reasons {
                 *sum.entry(reason).or_default() += count;
             }
         }
     }
-    Ok(sum)
+    Ok(sums)
 }
 
 #[cfg(test)]
@@ -99,13 +103,17 @@ mod tests {
             "events": null,
             "lost_events": 0,
         });
-        assert_eq!(of_service(printed, "web").unwrap(), reasons(&[("backend-gone", 5), ("not-ready", 2)]));
+        let expected = [
+            ("cart", reasons(&[("backend-gone", 9), ("not-ready", 1)])),
+            ("web", reasons(&[("backend-gone", 5), ("not-ready", 2)])),
+        ];
+        assert_eq!(by_service(printed).unwrap(), expected.map(|(name, reasons)| (name.to_owned(), reasons)).into());
     }
 
     #[test]
     fn a_total_that_is_not_the_sum_is_refused() {
-        assert!(of_service(json!({"totals": [total("web", "a", 3, 5)]}), "web").is_err());
-        assert!(of_service(json!([]), "web").is_err());
+        assert!(by_service(json!({"totals": [total("web", "a", 3, 5)]})).is_err());
+        assert!(by_service(json!([])).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! besides is in [`Measured::problems`].
 
 mod fleets;
-mod ledger;
+pub(crate) mod ledger;
 mod nodes;
 mod pods;
 mod print;
@@ -193,7 +193,8 @@ fn exit_code(played: &[Played]) -> ExitCode {
     if played.iter().all(Played::agrees) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn write(file: &Path, text: &str) -> Result<()> {
+/// Writes a file, and makes its directory where there is none.
+pub(crate) fn write(file: &Path, text: &str) -> Result<()> {
     if let Some(directory) = file.parent() {
         fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     }

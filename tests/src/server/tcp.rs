@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::sessions::Sessions;
+use crate::wait::let_pass;
 use crate::wire::{Answer, CHUNK_BYTES, Checksum, MAX_LINE_BYTES, Receipt, Request, Session, Stream, pieces, plain};
 
 /// Connections above this number are closed as soon as they are accepted.
@@ -64,6 +65,10 @@ fn converse(stream: TcpStream, pod: &str, sessions: &Sessions) -> Result<()> {
         let request = Request::parse(&line).with_context(|| format!("{line:?} is not a request"))?;
         match request {
             Request::Who => write_line(&mut output, &answer)?,
+            Request::Later { milliseconds } => {
+                let_pass(Duration::from_millis(milliseconds));
+                write_line(&mut output, &answer)?;
+            }
             Request::Upload { bytes } => write_line(&mut output, &receive(&mut input, bytes)?)?,
             Request::Download { bytes, seed } => send(&mut output, bytes, seed)?,
             Request::Post { value } => write_line(&mut output, &session(sessions.store(client, value)))?,

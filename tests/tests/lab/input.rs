@@ -12,7 +12,7 @@ use limpet_lab::address::{Family, POD_PORT};
 use limpet_lab::world::{Protocol, ServiceSpec};
 use limpet_lab::{Lab, wait};
 
-use crate::support::{CHANGE_LIMIT, INGRESS, Test, all_first_pods, frontend, serve, who_answers};
+use crate::support::{self, CHANGE_LIMIT, INGRESS, Test, all_first_pods, frontend, serve, who_answers};
 
 /// The Service that nothing may happen to.
 const STEADY: &str = "steady";
@@ -165,24 +165,12 @@ fn steady(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Waits until `limpet status` ends with this code and has one line with all these parts.
 fn says(lab: &Lab, code: i32, parts: &[&str]) -> Result<()> {
-    wait::until_true(&format!("a line of the status with {parts:?}"), CHANGE_LIMIT, || {
-        let said = lab.limpet(INGRESS, &["status"])?;
-        let found = said.stdout.lines().any(|line| parts.iter().all(|part| line.contains(part)));
-        ensure!(found, "it says {}", said.stdout);
-        ensure!(said.success == (code == 0), "its exit code is not {code}: {}", said.stdout);
-        Ok(true)
-    })
+    support::says(lab, INGRESS, code, parts)
 }
 
-/// Waits until `limpet status` ends with 0 and has nothing to complain of.
 fn is_content(lab: &Lab) -> Result<()> {
-    wait::until_true("the status to be content", CHANGE_LIMIT, || {
-        let said = lab.limpet(INGRESS, &["status"])?;
-        ensure!(said.success && !said.stdout.contains("SEVERITY"), "it says {}", said.stdout);
-        Ok(true)
-    })
+    support::is_content(lab, INGRESS)
 }
 
 /// Waits until a client's connections to port 80 of an address are answered by this Pod alone.

@@ -15,28 +15,12 @@ mod support;
 mod transfer;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use libtest_mimic::{Arguments, Trial};
-use support::{SharedLab, Test};
+use limpet_lab::Options;
+use support::{Test, run_all};
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1);
-    let lab = Arc::new(SharedLab::default());
-    let trials = tests()
-        .into_iter()
-        .map(|Test { name, run }| {
-            let lab = Arc::clone(&lab);
-            Trial::test(name, move || lab.run(run))
-        })
-        .collect();
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    if let Err(error) = lab.end() {
-        eprintln!("error: {error:#}");
-        return ExitCode::FAILURE;
-    }
-    conclusion.exit_code()
+    run_all(Options::default(), tests())
 }
 
 /// All tests, in the order in which they run: the ones that take most away come last.

@@ -3,15 +3,20 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Mutex, PoisonError};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use libtest_mimic::Failed;
+use libtest_mimic::{Arguments, Failed, Trial};
 use limpet_lab::address::{Family, NODES};
-use limpet_lab::client::Connection;
+use limpet_lab::api_server::ApiServer;
+use limpet_lab::client::{Client, Connection};
 use limpet_lab::world::{FrontendKind, Protocol, ServiceSpec};
 use limpet_lab::{Lab, Options, wait};
+use serde_json::Value;
 
 /// The node that load-balancer IPs and external IPs are routed to, unless a test changes it.
 pub(crate) const INGRESS: u8 = 1;
@@ -20,6 +25,9 @@ pub(crate) const CHANGE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long one look for an answer takes at most: too short for a second SYN, which another look sends sooner.
 pub(crate) const LOOK: Duration = Duration::from_millis(500);
+
+/// How long an agent may take to find the API server again: it waits longer after each failure.
+pub(crate) const BACK_LIMIT: Duration = Duration::from_secs(20);
 
 type Run = Box<dyn FnOnce(&mut Lab) -> Result<()> + Send>;
 
@@ -33,17 +41,46 @@ impl Test {
     pub(crate) fn new(name: impl Into<String>, run: impl FnOnce(&mut Lab) -> Result<()> + Send + 'static) -> Self {
         Self { name: name.into(), run: Box::new(run) }
     }
+
+    /// The same test, after which the Services that it added are removed, however it ends: each takes room for its tables.
+    pub(crate) fn without_leftovers(self) -> Self {
+        let Self { name, run } = self;
+        Self::new(name, |lab| without_leftovers(lab, run))
+    }
+}
+
+/// Runs a program of tests, one after the other in one lab, as its command line says.
+pub(crate) fn run_all(options: Options, tests: Vec<Test>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let lab = Arc::new(SharedLab::of(options));
+    let trials = tests.into_iter().map(|Test { name, run }| {
+        let lab = Arc::clone(&lab);
+        Trial::test(name, move || lab.run(run))
+    });
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    if let Err(error) = lab.end() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
 }
 
 /// The lab of all tests. It is started by the first one, so that listing tests starts nothing.
-#[derive(Default)]
-pub(crate) struct SharedLab(Mutex<Option<Result<Lab, String>>>);
+struct SharedLab {
+    options: Options,
+    lab: Mutex<Option<Result<Lab, String>>>,
+}
 
 impl SharedLab {
-    pub(crate) fn run(&self, test: Run) -> Result<(), Failed> {
-        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn of(options: Options) -> Self {
+        Self { options, lab: Mutex::default() }
+    }
+
+    fn run(&self, test: Run) -> Result<(), Failed> {
+        let mut guard = self.lab.lock().unwrap_or_else(PoisonError::into_inner);
         let lab = guard
-            .get_or_insert_with(|| Lab::start(Options::default()).map_err(|error| format!("{error:#}")))
+            .get_or_insert_with(|| Lab::start(self.options.clone()).map_err(|error| format!("{error:#}")))
             .as_mut()
             .map_err(|error| Failed::from(format!("the lab does not start: {error}")))?;
         // A panic must not poison the lab for the tests that follow.
@@ -52,8 +89,8 @@ impl SharedLab {
         outcome.map_err(|error| Failed::from(format!("{error:#}\n\n{}", lab.agent_logs())))
     }
 
-    pub(crate) fn end(&self) -> Result<()> {
-        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn end(&self) -> Result<()> {
+        let mut guard = self.lab.lock().unwrap_or_else(PoisonError::into_inner);
         match guard.take() {
             Some(Ok(lab)) => lab.end(),
             Some(Err(_)) | None => Ok(()),
@@ -61,8 +98,7 @@ impl SharedLab {
     }
 }
 
-/// Runs a test and removes the Services that it added, however it ends: each takes room for its tables.
-pub(crate) fn without_leftovers(lab: &mut Lab, run: impl FnOnce(&mut Lab) -> Result<()>) -> Result<()> {
+fn without_leftovers(lab: &mut Lab, run: impl FnOnce(&mut Lab) -> Result<()>) -> Result<()> {
     let names = |lab: &Lab| lab.world().services().map(|service| service.spec().name.clone()).collect::<BTreeSet<_>>();
     let before = names(lab);
     let outcome = run(lab);
@@ -171,4 +207,84 @@ pub(crate) fn ask_all(held: &mut [Held], when: &str) -> Result<()> {
         held.ask().with_context(|| format!("{when}, connection {index} of {total}"))?;
     }
     Ok(())
+}
+
+/// Waits until `limpet status` on a node ends with this code and has one line with all these parts.
+pub(crate) fn says(lab: &Lab, node: u8, code: i32, parts: &[&str]) -> Result<()> {
+    says_within(lab, node, code, parts, CHANGE_LIMIT)
+}
+
+/// The same for what may take longer.
+pub(crate) fn says_within(lab: &Lab, node: u8, code: i32, parts: &[&str], limit: Duration) -> Result<()> {
+    wait::until_true(&format!("a line of the status of n{node} with {parts:?}"), limit, || {
+        let said = lab.limpet(node, &["status"])?;
+        let found = said.stdout.lines().any(|line| parts.iter().all(|part| line.contains(part)));
+        ensure!(found, "it says {}", said.stdout);
+        ensure!(said.success == (code == 0), "its exit code is not {code}: {}", said.stdout);
+        Ok(true)
+    })
+}
+
+/// Waits until `limpet status` on a node ends with 0 and has nothing to complain of.
+pub(crate) fn is_content(lab: &Lab, node: u8) -> Result<()> {
+    is_content_within(lab, node, CHANGE_LIMIT)
+}
+
+/// The same for what may take longer.
+pub(crate) fn is_content_within(lab: &Lab, node: u8, limit: Duration) -> Result<()> {
+    wait::until_true(&format!("the status of n{node} to be content"), limit, || {
+        let said = lab.limpet(node, &["status"])?;
+        ensure!(said.success && !said.stdout.contains("SEVERITY"), "it says {}", said.stdout);
+        Ok(true)
+    })
+}
+
+/// Runs a case while a client connects as fast as it can; all of its connections but `may_break` must be answered, and
+/// there must be some.
+pub(crate) fn while_clients_connect(
+    client: &Client,
+    to: SocketAddr,
+    may_break: usize,
+    case: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let connecting = scope.spawn(|| {
+            let (mut connected, mut broken) = (0, 0);
+            while !done.load(Ordering::Relaxed) {
+                match client.tcp_who(to, None) {
+                    Ok(_) => connected += 1,
+                    Err(_) if broken < may_break => broken += 1,
+                    Err(error) => return Err(error.context(format!("connection {connected}"))),
+                }
+            }
+            anyhow::Ok(connected)
+        });
+        let outcome = case();
+        done.store(true, Ordering::Relaxed);
+        let connected = connecting.join().map_err(|_| anyhow!("a client panicked"))??;
+        outcome?;
+        ensure!(connected > 20, "there were only {connected} connections");
+        Ok(())
+    })
+}
+
+/// The API server of a lab that has one.
+pub(crate) fn api(lab: &Lab) -> Result<&ApiServer> {
+    Ok(lab.manifests().api_server().context("the lab has no API server")?)
+}
+
+/// Waits until all agents say that they hear of changes, or that they do not.
+pub(crate) fn wait_until_connected(lab: &Lab, connected: bool) -> Result<()> {
+    for node in 1..=NODES {
+        wait::until_true(&format!("the agent on n{node} to be connected: {connected}"), BACK_LIMIT, || {
+            Ok(lab.status(node)?.agent.source.connected == connected)
+        })?;
+    }
+    Ok(())
+}
+
+/// What is programmed at the ingress node.
+pub(crate) fn backends(lab: &Lab) -> Result<Value> {
+    lab.limpet(INGRESS, &["get", "backends", "-A", "-o", "json"])?.json()
 }

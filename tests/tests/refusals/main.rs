@@ -6,10 +6,11 @@
 mod place;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use place::{Capability, Place, UPLINK, Who, links_below};
 
-/// What all messages about missing rights name.
+/// What all messages about missing rights say.
 const RIGHTS: &str = "run as root (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON)";
 
 #[test]
@@ -79,7 +80,7 @@ fn without_a_bpf_file_system_the_mount_command_is_told() {
 #[test]
 fn nobody_is_told_to_be_root() {
     let mut place = Place::new("nobody");
-    place.agent_as(Who::Nobody, &["--uplink", UPLINK]).refuses(&["agent.lock", "run as root", "--socket"]);
+    place.agent_as(Who::Nobody, &["--uplink", UPLINK]).refuses(&["lacks CAP_BPF and CAP_NET_ADMIN", RIGHTS]);
     let own = place.path("own");
     fs::create_dir(&own).unwrap();
     std::os::unix::fs::chown(&own, Some(65_534), Some(65_534)).unwrap();
@@ -116,14 +117,19 @@ fn nobody_is_told_to_be_root() {
 }
 
 #[test]
-fn a_kernel_that_refuses_leaves_the_old_datapath_alone() {
+fn a_capability_that_is_missing_is_named_and_the_old_datapath_left_alone() {
     use Capability::{Bpf, NetAdmin, Perfmon, SysAdmin};
-    let mut place = Place::new("kernel");
-    // CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON, so each is only missing without it.
-    let cases: [&[Capability]; 3] = [&[SysAdmin, Bpf], &[SysAdmin, Perfmon], &[SysAdmin, NetAdmin]];
-    for missing in cases {
+    let mut place = Place::new("capabilities");
+    // CAP_SYS_ADMIN, which stands for two of them in the kernel, does not stand for them here.
+    let cases: [(&[Capability], &str); 4] = [
+        (&[Bpf], "CAP_BPF;"),
+        (&[Perfmon], "CAP_PERFMON;"),
+        (&[NetAdmin], "CAP_NET_ADMIN;"),
+        (&[SysAdmin, Bpf, Perfmon], "CAP_BPF and CAP_PERFMON;"),
+    ];
+    for (missing, named) in cases {
         let said = place.agent_as(Who::RootWithout(missing), &["--uplink", UPLINK]);
-        said.refuses(&["the kernel refuses", RIGHTS]);
+        said.refuses(&["the agent lacks ", named, RIGHTS]);
         assert_eq!((place.links(), place.xdp_program(UPLINK)), (Vec::new(), None), "without {missing:?}");
     }
 
@@ -131,12 +137,42 @@ fn a_kernel_that_refuses_leaves_the_old_datapath_alone() {
     place.kill_agent();
     let (links, program) = (place.links(), place.xdp_program(UPLINK));
     assert!(program.is_some());
-    for missing in cases {
+    for (missing, named) in cases {
         let said = place.agent_as(Who::RootWithout(missing), &["--uplink", UPLINK]);
-        said.refuses(&["run as root"]);
+        said.refuses(&["the agent lacks ", named]);
         assert_eq!((place.links(), place.xdp_program(UPLINK)), (links.clone(), program), "without {missing:?}");
     }
     place.start_agent();
+}
+
+#[test]
+fn a_socket_that_others_could_put_another_in_the_place_of_is_refused() {
+    let place = Place::new("socket");
+    let directory = place.path("open");
+    fs::create_dir(&directory).unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o1777)).unwrap();
+    let socket = directory.join("agent.sock");
+    let flags = ["--uplink", UPLINK, "--socket", socket.to_str().unwrap()];
+    place.agent(&flags).refuses(&["others may write to", "mode 1777", "chmod go-w", "--socket"]);
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0, "nothing is made there");
+    assert!(!place.pins().exists());
+
+    // Root without its other rights is a user like all others.
+    std::os::unix::fs::chown(&directory, Some(65_534), None).unwrap();
+    place.agent(&flags).refuses(&["belongs to another user (65534)", "--socket"]);
+}
+
+#[test]
+fn a_kubeconfig_of_another_user_is_not_read_by_root_either() {
+    let place = Place::new("kubeconfig");
+    let file = place.path("config");
+    fs::write(&file, "apiVersion: v1\nkind: Config\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::chown(&file, Some(65_534), None).unwrap();
+    let mut arguments = vec!["agent", "--node", "n1", "--uplink", UPLINK];
+    arguments.extend(place::LIMITS);
+    arguments.extend(["--kubeconfig", file.to_str().unwrap()]);
+    place.limpet(&arguments).refuses(&[file.to_str().unwrap(), "Permission denied", "must belong to the agent's user"]);
 }
 
 #[test]
@@ -169,6 +205,7 @@ fn a_second_agent_is_refused_and_the_first_goes_on() {
     place.agent(&["--uplink", UPLINK]).refuses(&parts);
     let same_pins = ["--uplink", UPLINK, "--socket", socket.to_str().unwrap()];
     place.agent(&same_pins).refuses(&parts);
+    place.agent_of_another_layout(&same_pins).refuses(&parts);
     place.limpet(&["detach"]).refuses(&["an agent runs on node n1", "stop it first", "--force"]);
     assert_eq!(place.limpet(&["status"]).code, Some(0));
     place.kill_agent();
@@ -177,18 +214,22 @@ fn a_second_agent_is_refused_and_the_first_goes_on() {
 }
 
 #[test]
-fn pins_of_another_size_are_kept_and_named() {
+fn limits_below_what_is_used_are_refused_and_others_are_not() {
     let mut place = Place::new("sizes");
+    let node = |number: u8| {
+        format!(
+            "{{apiVersion: v1, kind: Node, metadata: {{name: n{number}}}, \
+             status: {{addresses: [{{type: InternalIP, address: 192.0.2.{number}}}]}}}}\n"
+        )
+    };
+    let nodes = [1, 2, 3].map(node).join("---\n");
+    fs::write(place.path("manifests/node.yaml"), nodes).unwrap();
     place.start_agent();
     place.kill_agent();
     let (links, program) = (place.links(), place.xdp_program(UPLINK));
-    let said = place.agent(&["--uplink", UPLINK, "--max-flows", "2048"]);
-    said.refuses(&[
-        "map FLOWS4 is pinned with room for",
-        "keep the old limits",
-        "`limpet detach`",
-        "forgets all flows",
-    ]);
-    assert_eq!((place.links(), place.xdp_program(UPLINK)), (links, program));
-    place.start_agent();
+    let said = place.agent(&["--uplink", UPLINK, "--max-nodes", "1"]);
+    said.refuses(&["of the running datapath holds more", "ask for more (--max-nodes)", "`limpet detach`"]);
+    assert_eq!((place.links(), place.xdp_program(UPLINK)), (links.clone(), program));
+    place.start_agent_with(&["--max-flows", "2048", "--max-nodes", "4"]);
+    assert_eq!(place.links(), links);
 }

@@ -29,7 +29,9 @@ const NOBODY: u32 = 65_534;
 /// How long a command, or the start of an agent, may take.
 const LIMIT: Duration = Duration::from_secs(20);
 /// Room for little, so that starting is quick.
-const LIMITS: [&str; 10] = [
+pub(crate) const LIMITS: [&str; 12] = [
+    "--max-flows",
+    "1024",
     "--max-slots",
     "4096",
     "--max-backends",
@@ -146,9 +148,20 @@ impl Place {
 
     /// Runs `limpet` here to its end.
     pub(crate) fn limpet_as(&self, who: Who, arguments: &[&str]) -> Said {
+        self.run(&self.program(who), who, arguments)
+    }
+
+    /// Runs an agent as root whose maps have another layout, and that is expected to end by itself.
+    pub(crate) fn agent_of_another_layout(&self, flags: &[&str]) -> Said {
+        let arguments = self.agent_arguments(flags);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        self.run(&self.program(Who::Root).with_file_name("limpet-other"), Who::Root, &arguments)
+    }
+
+    fn run(&self, program: &Path, who: Who, arguments: &[&str]) -> Said {
         let (stdout, stderr) = (self.path("stdout"), self.path("stderr"));
         let mut child = self
-            .command(who, arguments)
+            .command(program, who, arguments)
             .stdout(File::create(&stdout).unwrap())
             .stderr(File::create(&stderr).unwrap())
             .spawn()
@@ -181,8 +194,17 @@ impl Place {
 
     /// Starts an agent on [`UPLINK`] and waits until `limpet status` is content with it.
     pub(crate) fn start_agent(&mut self) {
-        let arguments = self.agent_arguments(&["--uplink", UPLINK]);
-        let mut command = self.command(Who::Root, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        self.start_agent_with(&[]);
+    }
+
+    /// The same, with these flags as well.
+    pub(crate) fn start_agent_with(&mut self, flags: &[&str]) {
+        let arguments = self.agent_arguments(&[&["--uplink", UPLINK], flags].concat());
+        let mut command = self.command(
+            &self.program(Who::Root),
+            Who::Root,
+            &arguments.iter().map(String::as_str).collect::<Vec<_>>(),
+        );
         let log = File::create(self.path("agent.log")).unwrap();
         assert!(self.agent.is_none());
         self.agent = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
@@ -208,18 +230,17 @@ impl Place {
 
     fn agent_arguments(&self, flags: &[&str]) -> Vec<String> {
         let source = format!("dir:{}", self.path("manifests").display());
-        let mut arguments: Vec<String> =
-            ["agent", "--source", &source, "--node", "n1"].into_iter().chain(LIMITS).map(str::to_owned).collect();
-        if !flags.contains(&"--max-flows") {
-            arguments.extend(["--max-flows", "1024"].map(str::to_owned));
-        }
+        let mut arguments: Vec<String> = ["agent", "--source", &source, "--node", "n1"].map(str::to_owned).into();
+        // Those that are given are in the place of its own.
+        let limits = LIMITS.chunks(2).filter(|limit| !flags.contains(&limit[0])).flatten();
+        arguments.extend(limits.map(|part| (*part).to_owned()));
         arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
         arguments
     }
 
     /// The socket and the pins are this place's unless the arguments name others.
-    fn command(&self, who: Who, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.program(who));
+    fn command(&self, program: &Path, who: Who, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.env_clear().args(arguments).stdin(Stdio::null()).current_dir("/");
         if !arguments.contains(&"--socket") {
             command.arg("--socket").arg(self.path("agent.sock"));
@@ -274,7 +295,9 @@ impl Drop for Place {
 pub(crate) fn links_below(pins: &Path) -> Vec<String> {
     let versions = fs::read_dir(pins).into_iter().flatten();
     let links = versions.flat_map(|version| fs::read_dir(version.unwrap().path().join("links")).unwrap());
-    links.map(|link| link.unwrap().file_name().into_string().unwrap()).collect()
+    let mut names: Vec<String> = links.map(|link| link.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 fn new_network() -> File {

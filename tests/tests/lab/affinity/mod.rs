@@ -23,7 +23,7 @@ mod timeout;
 mod udp;
 mod visitors;
 
-use crate::support::{Test, without_leftovers};
+use crate::support::Test;
 
 /// So long that nothing in these tests expires.
 const LONG_SECONDS: u32 = 10_800;
@@ -48,6 +48,6 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
     .into_iter()
     .flatten()
-    .map(|Test { name, run }| Test::new(format!("affinity::{name}"), move |lab| without_leftovers(lab, run)))
+    .map(|Test { name, run }| Test::new(format!("affinity::{name}"), run).without_leftovers())
     .collect()
 }

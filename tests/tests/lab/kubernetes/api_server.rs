@@ -3,27 +3,25 @@
 //! These run in a lab of their own, whose agents all read there. What each fault does to the agent's view is tested without
 //! packets, in `lb-userspace/tests/kube`.
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
-use limpet_lab::address::{Family, NODES};
+use anyhow::{Result, anyhow, ensure};
+use limpet_lab::address::Family;
 use limpet_lab::api_server::Fault;
 use limpet_lab::world::{Protocol, ServiceSpec};
 use limpet_lab::{Lab, Options, Source, wait};
 
 use super::fate::{Fate, wait_for};
 use super::slices;
-use crate::support::{CHANGE_LIMIT, Held, INGRESS, Test, all_first_pods, ask_all, first_pods, frontend, hold, serve};
+use crate::support::{
+    BACK_LIMIT, CHANGE_LIMIT, Held, INGRESS, Test, all_first_pods, api, ask_all, backends, first_pods, frontend, hold,
+    serve, wait_until_connected, while_clients_connect,
+};
 
 /// How long the API server is away. An agent must not lose patience meanwhile.
 const AWAY: Duration = Duration::from_secs(3);
 /// The Pod that leaves meanwhile.
 const LEAVES: &str = "p2-1";
-/// How long an agent may take to find the API server again: it waits longer after each failure.
-const BACK_LIMIT: Duration = Duration::from_secs(20);
 
 pub(super) fn tests() -> Vec<Test> {
     vec![Test::new("an_api_server_that_goes_away_and_comes_back_is_not_felt_by_clients", |_shared| {
@@ -53,7 +51,7 @@ fn away(lab: &mut Lab) -> Result<()> {
     lab.put_service(spec)?;
     lab.remove_service(goes)?;
     // One connection at most is at the Pod that leaves at the moment at which it does.
-    while_clients_connect(lab, to, 1, || {
+    while_clients_connect(&lab.client(2), to, 1, || {
         wait::let_pass(AWAY);
         ensure!(backends(lab)? == used, "the datapath changed while nobody could say anything");
         wait_for(lab, Protocol::Udp, gone, Fate::Answered)?;
@@ -74,7 +72,7 @@ fn new_agent(lab: &mut Lab) -> Result<()> {
     lab.kill_agent(INGRESS)?;
     lab.launch_agent(INGRESS)?;
     wait::until_true("the new agent to answer", CHANGE_LIMIT, || Ok(lab.status(INGRESS)?.agent.alive))?;
-    while_clients_connect(lab, to, 0, || {
+    while_clients_connect(&lab.client(2), to, 0, || {
         wait::let_pass(AWAY);
         ensure!(!lab.status(INGRESS)?.agent.ready, "the new agent is ready without a view");
         ensure!(backends(lab)? == used, "the new agent changed the datapath without a view");
@@ -85,46 +83,4 @@ fn new_agent(lab: &mut Lab) -> Result<()> {
         Ok(())
     })?;
     ask_all(&mut held, "after a new agent began without an API server")
-}
-
-fn api(lab: &Lab) -> Result<&limpet_lab::api_server::ApiServer> {
-    Ok(lab.manifests().api_server().context("the lab has no API server")?)
-}
-
-fn wait_until_connected(lab: &Lab, connected: bool) -> Result<()> {
-    for node in 1..=NODES {
-        wait::until_true(&format!("the agent on n{node} to be connected: {connected}"), BACK_LIMIT, || {
-            Ok(lab.status(node)?.agent.source.connected == connected)
-        })?;
-    }
-    Ok(())
-}
-
-/// What is programmed at the ingress node.
-fn backends(lab: &Lab) -> Result<serde_json::Value> {
-    lab.limpet(INGRESS, &["get", "backends", "-A", "-o", "json"])?.json()
-}
-
-/// Runs a case while a client connects as fast as it can; all of its connections but `may_break` must be answered.
-fn while_clients_connect(lab: &Lab, to: SocketAddr, may_break: usize, case: impl FnOnce() -> Result<()>) -> Result<()> {
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let client = scope.spawn(|| {
-            let (mut connected, mut broken) = (0, 0);
-            while !done.load(Ordering::Relaxed) {
-                match lab.client(2).tcp_who(to, None) {
-                    Ok(_) => connected += 1,
-                    Err(_) if broken < may_break => broken += 1,
-                    Err(error) => return Err(error.context(format!("connection {connected}"))),
-                }
-            }
-            anyhow::Ok(connected)
-        });
-        let outcome = case();
-        done.store(true, Ordering::Relaxed);
-        let connected = client.join().map_err(|_| anyhow!("a client panicked"))??;
-        outcome?;
-        ensure!(connected > 100, "there were only {connected} connections");
-        Ok(())
-    })
 }

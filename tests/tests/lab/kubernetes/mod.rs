@@ -18,7 +18,7 @@ mod skipped;
 mod slices;
 mod terminating;
 
-use crate::support::{Test, without_leftovers};
+use crate::support::Test;
 
 pub(crate) fn tests() -> Vec<Test> {
     [
@@ -38,6 +38,6 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
     .into_iter()
     .flatten()
-    .map(|Test { name, run }| Test::new(format!("kubernetes::{name}"), move |lab| without_leftovers(lab, run)))
+    .map(|Test { name, run }| Test::new(format!("kubernetes::{name}"), run).without_leftovers())
     .collect()
 }
