@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand, ValueEnum};
   cargo xtask test            every test, also those that need the kernel and the lab
   cargo xtask doctor          what this machine lacks, and what to type; changes nothing
 
-`demo`, `scenarios`, `test` and `bench` need root, and install what is missing. Without root:
+`demo`, `scenarios`, `soak`, `test` and `bench` need root, and install what is missing. Without root:
   sudo -E env \"PATH=$PATH\" cargo xtask demo"
 )]
 pub(crate) struct Args {
@@ -70,6 +70,22 @@ Exit code: 0 when everything is there, 1 when something is missing.")]
         args: Vec<String>,
     },
 
+    /// Build, and look for inputs that break the datapath, the manifests, the API objects or the agent's socket
+    #[command(after_help = "Examples:
+  cargo xtask fuzz                            every target for a minute, side by side
+  cargo xtask fuzz objects --seconds 600
+
+What is learnt on the way stays in target/fuzz-corpus. tests/fuzz/README.md says what to do about a finding.
+Exit code: 0 when nothing was found, 1 when something was: the input's path and how to replay it are printed.")]
+    Fuzz {
+        /// Which targets [default: all]
+        #[arg(value_name = "TARGET")]
+        targets: Vec<String>,
+        /// How long, each
+        #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+        seconds: u32,
+    },
+
     /// Build, bring the lab up, show traffic being balanced, and take the lab down
     #[command(after_help = "Examples:
   cargo xtask demo
@@ -96,6 +112,17 @@ Exit code: 0 when in each scenario the numbers agree, 1 when not.")]
         json: Option<PathBuf>,
     },
 
+    /// Build for speed, let everything happen at once in the lab for minutes, and explain every error
+    #[command(after_help = "Examples:
+  cargo xtask soak --minutes 10
+  cargo xtask soak --minutes 2 --seed 7 --json soak.json
+
+Traffic of all kinds at all nodes, 50 changes of objects a second, agents that are killed and restarted, uplinks that go \
+down, Pods that die. Ctrl-C ends it early, with the report. The last line is
+  soak: M minutes, N requests, E errors, U unexplained
+Exit code: 0 when everything that went wrong is explained by what happened, 1 when not.")]
+    Soak(Soak),
+
     /// Render the manifests in deploy/manifests from the Helm chart
     #[command(after_help = "Examples:
   cargo xtask manifests
@@ -108,12 +135,13 @@ Exit code of --check: 0 when everything holds, 1 when not.")]
         check: bool,
     },
 
-    /// Build a static `limpet`, and an image with nothing else in it
+    /// Build a static `limpet`, and an image with nothing else in it but the list of what is in that
     #[command(after_help = "Examples:
   cargo xtask image
   cargo xtask image --tag registry.example/limpet:1.0 --output limpet.tar
 
-The image is an OCI archive. To use it:
+The image is an OCI archive; beside it, as FILE.cdx.json, and in it at /usr/share/limpet/sbom.cdx.json is the list of all \
+that is in it, for scanners (CycloneDX). To use it:
   skopeo copy oci-archive:target/image/limpet.tar docker://registry.example/limpet:1.0
   ctr --namespace k8s.io images import target/image/limpet.tar     on a node, without a registry")]
     Image {
@@ -125,9 +153,39 @@ The image is an OCI archive. To use it:
         output: Option<PathBuf>,
     },
 
+    /// Check what Limpet depends on: licences, sources, versions, known holes (.cargo/deny.toml)
+    #[command(after_help = "Examples:
+  cargo xtask deny
+  cargo xtask deny --offline     all but known holes, which are asked of the network
+
+Builds cargo-deny the first time, which takes some minutes; hence neither `setup` nor `test` does this.
+Exit code: 0 when everything holds, another one when not.")]
+    Deny {
+        /// Leave out what needs the network
+        #[arg(long)]
+        offline: bool,
+    },
+
     /// Measure
     #[command(subcommand)]
     Bench(Bench),
+}
+
+/// How to soak.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Soak {
+    /// How long it lasts; 0.5 is half a minute
+    #[arg(long, value_name = "N", default_value_t = 10.0)]
+    pub(crate) minutes: f64,
+    /// What the choices of changes follow from: the same seed, the same choices
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Write the report to this file as well, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Write the report to this file as well, as Markdown
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
 }
 
 /// What to measure.
@@ -201,6 +259,17 @@ mod tests {
         };
         assert_eq!(json(&["cargo xtask", "scenarios"]), None);
         assert_eq!(json(&["cargo xtask", "scenarios", "--json", "a.json"]), Some("a.json".into()));
+    }
+
+    #[test]
+    fn a_soak_may_be_short_and_has_a_seed() {
+        let soak = |line: &[&str]| match Args::try_parse_from(line).unwrap().command {
+            Command::Soak(soak) => (soak.minutes, soak.seed, soak.json),
+            other => panic!("read as {other:?}"),
+        };
+        assert_eq!(soak(&["cargo xtask", "soak"]), (10.0, 1, None));
+        let line = ["cargo xtask", "soak", "--minutes", "0.5", "--seed", "7", "--json", "a.json"];
+        assert_eq!(soak(&line), (0.5, 7, Some("a.json".into())));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
@@ -13,7 +13,7 @@ use crate::setup::Toolchain;
 use crate::{cargo, logged};
 
 /// Rust's name for BPF programs of a little-endian machine.
-const TARGET: &str = "bpfel-unknown-none";
+pub(crate) const TARGET: &str = "bpfel-unknown-none";
 
 /// Builds every program of the BPF package, and copies the objects that changed.
 ///
@@ -31,6 +31,18 @@ pub(crate) fn build(project: &Project, toolchain: &Toolchain) -> anyhow::Result<
         }
     }
     Ok(())
+}
+
+/// Builds the program with another layout of the maps; gives where its object is. The ordinary one is put back by the next
+/// [`build`], and was copied elsewhere before.
+pub(crate) fn build_other_layout(project: &Project, toolchain: &Toolchain) -> anyhow::Result<PathBuf> {
+    const PROGRAM: &str = "limpet-bpf";
+    let mut command = in_package(project, toolchain, "cargo", "build");
+    command.args(["--release", "--bin", PROGRAM, "--features", "other-layout"]);
+    logged::run("building the BPF programs with another layout", &project.log("bpf-other-layout"), &mut command)?;
+    let object = project.bpf_object("limpet-other-bpf");
+    copy_if_changed(&project.bpf_target().join(TARGET).join("release").join(PROGRAM), &object)?;
+    Ok(object)
 }
 
 /// The command that runs clippy on the BPF package, warnings being errors.

@@ -3,6 +3,8 @@
 use std::env;
 use std::process::Command;
 
+use anyhow::Context as _;
+
 use crate::project::Project;
 use crate::tool;
 
@@ -26,6 +28,19 @@ pub(crate) fn inherited(cargo: impl Into<std::ffi::OsString>) -> Command {
         }
     }
     command
+}
+
+/// What cargo calls this machine.
+pub(crate) fn host_triple(project: &Project) -> anyhow::Result<String> {
+    rustc(project, "host")
+}
+
+/// What the compiler says of itself under this name, as `rustc -vV` prints it.
+pub(crate) fn rustc(project: &Project, name: &str) -> anyhow::Result<String> {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let said = tool::answer(tool::command(rustc).arg("-vV").current_dir(&project.root));
+    let line = said.as_deref().unwrap_or_default().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    line.map(str::to_owned).with_context(|| format!("`rustc -vV` does not say its {name}"))
 }
 
 fn is_about_xtask(name: &str) -> bool {

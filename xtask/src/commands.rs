@@ -6,14 +6,14 @@ use std::process::Command;
 
 use anyhow::{Context as _, anyhow, bail};
 
-use crate::args::{Bench, Output};
+use crate::args::{Bench, Output, Soak};
 use crate::manifests::Toolbox;
 use crate::progress::say;
-use crate::project::{BPF_PACKAGE, Profile, Project};
+use crate::project::{BPF_PACKAGE, OBJECT_VARIABLE, Profile, Project};
 use crate::setup::{self, Facts, Purpose, Toolchain, root};
-use crate::{bpf_object, cargo, image, logged, manifests, tool};
+use crate::{bpf_object, cargo, fuzz, image, logged, manifests, supply_chain, test_runs, tool};
 
-/// The program that makes the lab, and shows the demo and the scenarios.
+/// The program that makes the lab, and shows the demo, the scenarios and the soak.
 const LAB: &str = "limpet-lab";
 /// The page that the scenarios write, below the workspace's root.
 const SCENARIOS_PAGE: &str = "docs/scenarios.md";
@@ -41,6 +41,9 @@ pub(crate) fn doctor(project: &Project, output: Output) -> anyhow::Result<u8> {
 /// Builds the BPF objects, then user space, the lab and the bench.
 pub(crate) fn build(project: &Project, profile: Profile) -> anyhow::Result<u8> {
     build_all(project, Purpose::Build, profile)?;
+    if profile == Profile::Dev {
+        build_other_layout(project)?;
+    }
     say(&format!("built  {}", project.results(profile).display()));
     Ok(0)
 }
@@ -69,7 +72,13 @@ pub(crate) fn test(project: &Project, args: &[String]) -> anyhow::Result<u8> {
     root::require("the tests load BPF programs and make network namespaces")?;
     // Also the programs that tests run: cargo would build those of other packages for none of them.
     build_all(project, Purpose::Test, Profile::Dev)?;
+    build_other_layout(project)?;
 
+    if args.is_empty() {
+        let code = test_runs::all(project)?;
+        say(&if code == 0 { "done   all tests passed".to_owned() } else { format!("FAILED tests (exit code {code})") });
+        return Ok(code);
+    }
     let mut test = cargo::host(project);
     test.arg("test");
     if !selects_packages(args) {
@@ -81,6 +90,20 @@ pub(crate) fn test(project: &Project, args: &[String]) -> anyhow::Result<u8> {
         say(&format!("FAILED tests (exit code {code})\n  command: {}", tool::line(&test)));
     }
     Ok(code)
+}
+
+/// Builds the fuzz targets and runs them; 1 when one found something.
+pub(crate) fn fuzz(project: &Project, targets: &[String], seconds: u32) -> anyhow::Result<u8> {
+    let targets = fuzz::choose(project, targets)?;
+    build_bpf(project, Purpose::Fuzz)?;
+    fuzz::build(project)?;
+    let found = fuzz::run(project, &targets, seconds)?;
+    say(&if found == 0 {
+        "done   nothing was found".to_owned()
+    } else {
+        format!("FAILED targets that found something: {found}")
+    });
+    Ok(if found == 0 { 0 } else { 1 })
 }
 
 /// Builds everything, then becomes the lab's demo.
@@ -110,6 +133,22 @@ pub(crate) fn scenarios(project: &Project, json: Option<&Path>) -> anyhow::Resul
     become_it(&mut scenarios)
 }
 
+/// Builds everything as it is shipped, then becomes the lab's soak.
+pub(crate) fn soak(project: &Project, soak: &Soak) -> anyhow::Result<u8> {
+    root::require("the soak loads BPF programs and makes network namespaces")?;
+    build_all(project, Purpose::Run, Profile::Release)?;
+
+    let Soak { minutes, seed, json, markdown } = soak;
+    let mut command = tool::command(program(project, Profile::Release, LAB)?);
+    command.args(["soak", "--minutes", &minutes.to_string(), "--seed", &seed.to_string()]);
+    for (flag, file) in [("--json", json), ("--markdown", markdown)] {
+        if let Some(file) = file {
+            command.arg(flag).arg(file);
+        }
+    }
+    become_it(&mut command)
+}
+
 /// Renders the manifests, or checks them.
 pub(crate) fn manifests(project: &Project, check: bool) -> anyhow::Result<u8> {
     setup::ensure(project, Purpose::Render)?;
@@ -135,7 +174,13 @@ pub(crate) fn image(project: &Project, tag: Option<&str>, output: Option<&Path>)
     let image = image::build(project, tag, output)?;
     let mebibytes = image.bytes.div_ceil(1 << 20);
     say(&format!("image  {} ({mebibytes} MiB) with {}", image.archive.display(), image.tag));
+    say(&format!("sbom   {}", image.bill.display()));
     Ok(0)
+}
+
+/// Checks what we depend on; the exit code is the checker's.
+pub(crate) fn deny(project: &Project, is_offline: bool) -> anyhow::Result<u8> {
+    supply_chain::deny(project, is_offline)
 }
 
 /// Builds everything for speed, then becomes the bench.
@@ -160,10 +205,7 @@ pub(crate) fn bench(project: &Project, bench: &Bench) -> anyhow::Result<u8> {
 
 /// Makes sure of what is needed, and builds the BPF objects.
 fn build_bpf(project: &Project, needed: Purpose) -> anyhow::Result<Toolchain> {
-    let toolchain = setup::ensure(project, needed)?
-        .facts
-        .toolchain()
-        .ok_or_else(|| anyhow!("no compiler and linker for BPF that fit together; see `cargo xtask doctor`"))?;
+    let toolchain = toolchain(&setup::ensure(project, needed)?.facts)?;
     bpf_object::build(project, &toolchain)?;
     Ok(toolchain)
 }
@@ -175,6 +217,24 @@ fn build_all(project: &Project, needed: Purpose, profile: Profile) -> anyhow::Re
     // Named one by one they would be the same packages; said so, features are unified as in `cargo test`.
     build.args(["build", "--workspace", "--exclude", BPF_PACKAGE]).args(profile.flags());
     logged::run("building user space, the lab and the bench", &project.log("build"), &mut build)
+}
+
+/// Builds `limpet-other`, a `limpet` with another layout of the maps: what tests upgrade to, and back from.
+fn build_other_layout(project: &Project) -> anyhow::Result<()> {
+    let toolchain = toolchain(&Facts::gather(project)?)?;
+    let object = bpf_object::build_other_layout(project, &toolchain)?;
+    let mut build = cargo::host(project);
+    build.env(OBJECT_VARIABLE, object);
+    // Of the whole workspace, as everything is built, so that all that has no layout is there already.
+    build.args(["build", "--workspace", "--exclude", BPF_PACKAGE, "--bin", "limpet-other"]);
+    build.args(["--features", "lb-userspace/other-layout"]);
+    logged::run("building limpet with another layout", &project.log("build-other-layout"), &mut build)
+}
+
+/// What BPF programs are built with.
+fn toolchain(facts: &Facts) -> anyhow::Result<Toolchain> {
+    let found = facts.toolchain();
+    found.ok_or_else(|| anyhow!("no compiler and linker for BPF that fit together; see `cargo xtask doctor`"))
 }
 
 /// A program that was just built. Fails when the workspace has none of that name.

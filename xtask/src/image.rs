@@ -1,4 +1,4 @@
-//! The image: a static `limpet`, built apart from everything else, and nothing beside it.
+//! The image: a static `limpet`, built apart from everything else, and nothing beside it but the list of what is in it.
 //!
 //! Buildah makes it without a daemon, with storage of its own below the target directory: nothing on this machine is
 //! changed, and nothing is fetched but what cargo fetches.
@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, io};
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::project::Project;
-use crate::setup::buildah;
-use crate::{cargo, logged, tool};
+use crate::setup::programs;
+use crate::{cargo, logged, supply_chain, tool};
 
 /// The program, the package that it is in, and its name in the image's context.
 const PROGRAM: &str = "limpet";
@@ -24,10 +24,15 @@ const REPOSITORY: &str = "localhost/limpet";
 /// The version of everything in the workspace.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The list of all that is in the program, in the image's context.
+const BILL: &str = "sbom.cdx.json";
+
 /// What was made.
 pub(crate) struct Image {
     /// The OCI archive.
     pub(crate) archive: PathBuf,
+    /// The list of all that is in it, in CycloneDX's JSON; the image has it as well.
+    pub(crate) bill: PathBuf,
     /// What the image in it is called.
     pub(crate) tag: String,
     /// How large the archive is.
@@ -47,6 +52,8 @@ pub(crate) fn build(project: &Project, tag: Option<&str>, output: Option<&Path>)
     let context = fresh(&directory(project).join("context"))?;
     fs::copy(&program, context.join(PROGRAM)).with_context(|| format!("cannot copy {}", program.display()))?;
     runs_in(&context)?;
+    let bill = archive.with_extension("cdx.json");
+    supply_chain::write_bill(project, &[&context.join(BILL), &bill])?;
 
     let about = About::of(project);
     let mut make = buildah(project);
@@ -65,12 +72,12 @@ pub(crate) fn build(project: &Project, tag: Option<&str>, output: Option<&Path>)
     logged::run("clearing buildah's storage", &project.log("image-storage"), &mut clean)?;
 
     let bytes = fs::metadata(&archive).with_context(|| format!("there is no {}", archive.display()))?.len();
-    Ok(Image { archive, tag, bytes })
+    Ok(Image { archive, bill, tag, bytes })
 }
 
 /// Builds the program without shared libraries; gives where it is.
 fn static_program(project: &Project) -> anyhow::Result<PathBuf> {
-    let host = host_triple(project)?;
+    let host = cargo::host_triple(project)?;
     // A directory of its own: with other flags, cargo would build everything anew each time, here and there.
     let target = project.target.join("static");
     let mut build = cargo::host(project);
@@ -101,18 +108,10 @@ fn runs_in(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What cargo calls this machine.
-fn host_triple(project: &Project) -> anyhow::Result<String> {
-    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    tool::answer(tool::command(rustc).arg("-vV").current_dir(&project.root))
-        .and_then(|said| said.lines().find_map(|line| line.strip_prefix("host: ").map(str::to_owned)))
-        .ok_or_else(|| anyhow!("`rustc -vV` does not say what this machine is called"))
-}
-
 /// Buildah, with everything that it keeps below the target directory.
 fn buildah(project: &Project) -> Command {
     let directory = directory(project);
-    let mut command = tool::command(buildah::NAME);
+    let mut command = tool::command(programs::BUILDAH);
     command.arg("--root").arg(directory.join("storage")).arg("--runroot").arg(directory.join("run"));
     // Copies files instead of stacking file systems: works everywhere, and there is one layer to copy.
     command.args(["--storage-driver", "vfs"]);

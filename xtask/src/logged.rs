@@ -44,7 +44,8 @@ pub(crate) fn run(doing: &str, log: &Path, command: &mut Command) -> anyhow::Res
     Err(Failure::Command { doing: doing.to_owned(), line, status: status.to_string(), output }.into())
 }
 
-fn create(log: &Path) -> anyhow::Result<File> {
+/// Makes a log file, and the directory that it is in.
+pub(crate) fn create(log: &Path) -> anyhow::Result<File> {
     if let Some(directory) = log.parent() {
         fs::create_dir_all(directory).with_context(|| format!("cannot make the directory {}", directory.display()))?;
     }

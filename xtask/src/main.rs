@@ -1,5 +1,5 @@
-//! What a contributor types: `cargo xtask setup | doctor | build | lint | test | demo | scenarios |
-//! manifests | image | bench`.
+//! What a contributor types: `cargo xtask setup | doctor | build | lint | test | demo | scenarios | soak |
+//! fuzz | manifests | image | deny | bench`.
 //!
 //! This file only reads the arguments, calls the command and turns an error into a message and an exit
 //! code. It never depends on another crate of the workspace: it builds them.
@@ -9,12 +9,15 @@ mod bpf_object;
 mod cargo;
 mod commands;
 mod failure;
+mod fuzz;
 mod image;
 mod logged;
 mod manifests;
 mod progress;
 mod project;
 mod setup;
+mod supply_chain;
+mod test_runs;
 mod tool;
 mod version;
 
@@ -44,10 +47,13 @@ fn run(command: Command) -> anyhow::Result<u8> {
         Command::Build { release } => commands::build(&project, release.into()),
         Command::Lint => commands::lint(&project),
         Command::Test { args } => commands::test(&project, &args),
+        Command::Fuzz { targets, seconds } => commands::fuzz(&project, &targets, seconds),
         Command::Demo { keep, down } => commands::demo(&project, keep, down),
         Command::Scenarios { json } => commands::scenarios(&project, json.as_deref()),
+        Command::Soak(soak) => commands::soak(&project, &soak),
         Command::Manifests { check } => commands::manifests(&project, check),
         Command::Image { tag, output } => commands::image(&project, tag.as_deref(), output.as_deref()),
+        Command::Deny { offline } => commands::deny(&project, offline),
         Command::Bench(bench) => commands::bench(&project, &bench),
     }
 }

@@ -12,9 +12,11 @@ use crate::{cargo, tool};
 /// The package with the BPF programs.
 pub(crate) const BPF_PACKAGE: &str = "lb-ebpf";
 
-/// The variables by which build scripts are told where a BPF object is, by the name of its program.
+/// The variable by which build scripts are told where the object of `limpet-bpf` is.
+pub(crate) const OBJECT_VARIABLE: &str = "LIMPET_BPF_OBJECT";
+/// All of these variables, by the names of the programs.
 const OBJECT_VARIABLES: [(&str, &str); 2] =
-    [("limpet-bpf", "LIMPET_BPF_OBJECT"), ("limpet-bench-bpf", "LIMPET_BENCH_BPF_OBJECT")];
+    [("limpet-bpf", OBJECT_VARIABLE), ("limpet-bench-bpf", "LIMPET_BENCH_BPF_OBJECT")];
 
 /// The workspace, as cargo describes it.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(crate) struct Project {
     pub(crate) target: PathBuf,
     /// The names of the programs in the BPF package.
     pub(crate) bpf_programs: Vec<String>,
+    /// Every test program in a file of its own: its package's name, and its own.
+    pub(crate) tests: Vec<(String, String)>,
 }
 
 impl Project {
@@ -88,17 +92,26 @@ impl Project {
 
     fn from_metadata(metadata: &Value) -> Option<Self> {
         let path = |key: &str| Some(Path::new(metadata.get(key)?.as_str()?).to_owned());
-        let package = metadata.get("packages")?.as_array()?.iter().find(|package| package["name"] == BPF_PACKAGE)?;
-        let is_program =
-            |target: &&Value| target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "bin"));
-        let bpf_programs = package["targets"]
-            .as_array()?
-            .iter()
-            .filter(is_program)
-            .filter_map(|target| target["name"].as_str().map(str::to_owned))
-            .collect();
-        Some(Self { root: path("workspace_root")?, target: path("target_directory")?, bpf_programs })
+        let packages = metadata.get("packages")?.as_array()?;
+        let bpf_package = packages.iter().find(|package| package["name"] == BPF_PACKAGE)?;
+        let tests_of = |package: &Value| {
+            let programs = targets(package, "test").into_iter();
+            programs.filter_map(|program| Some((package["name"].as_str()?.to_owned(), program))).collect::<Vec<_>>()
+        };
+        Some(Self {
+            root: path("workspace_root")?,
+            target: path("target_directory")?,
+            bpf_programs: targets(bpf_package, "bin"),
+            tests: packages.iter().flat_map(tests_of).collect(),
+        })
     }
+}
+
+/// The names of a package's targets of this kind.
+fn targets(package: &Value, kind: &str) -> Vec<String> {
+    let all = package["targets"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_it = |target: &&Value| target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|it| it == kind));
+    all.iter().filter(is_it).filter_map(|target| target["name"].as_str().map(str::to_owned)).collect()
 }
 
 /// How user space is built.
@@ -145,15 +158,15 @@ mod tests {
     use super::Project;
 
     fn project(target: &str) -> Project {
-        Project { root: "/c".into(), target: target.into(), bpf_programs: Vec::new() }
+        Project { root: "/c".into(), target: target.into(), bpf_programs: Vec::new(), tests: Vec::new() }
     }
 
     #[test]
-    fn programs_of_the_bpf_package_are_read_from_metadata() {
+    fn programs_are_read_from_metadata() {
         let metadata = json!({
             "workspace_root": "/clone", "target_directory": "/elsewhere",
             "packages": [
-                {"name": "xtask", "targets": [{"name": "xtask", "kind": ["bin"]}]},
+                {"name": "xtask", "targets": [{"name": "xtask", "kind": ["bin"]}, {"name": "all", "kind": ["test"]}]},
                 {"name": "lb-ebpf", "targets": [
                     {"name": "limpet-bpf", "kind": ["bin"]},
                     {"name": "lb_ebpf", "kind": ["lib"]},
@@ -163,6 +176,7 @@ mod tests {
         assert_eq!(project.root, Path::new("/clone"));
         assert_eq!(project.target, Path::new("/elsewhere"));
         assert_eq!(project.bpf_programs, ["limpet-bpf", "limpet-bench-bpf"]);
+        assert_eq!(project.tests, [("xtask".to_owned(), "all".to_owned())]);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::env;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use anyhow::Context as _;
 
@@ -59,10 +60,14 @@ pub(crate) fn answer(command: &mut Command) -> Option<String> {
 ///
 /// Fails when the command cannot be started.
 pub(crate) fn run_here(command: &mut Command) -> anyhow::Result<u8> {
-    use std::os::unix::process::ExitStatusExt as _;
     let status = command.status().with_context(|| format!("cannot start: {}", line(command)))?;
+    Ok(code(status))
+}
+
+/// The exit code of a command that has ended, 128 + n after signal n.
+pub(crate) fn code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
-    Ok(u8::try_from(code).unwrap_or(1))
+    u8::try_from(code).unwrap_or(1)
 }
 
 /// Runs a command with this terminal's output; a `Failure` when it does not exit 0.

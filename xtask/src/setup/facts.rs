@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use super::bpf_toolchain::{self, Compiler, Toolchain};
 use super::linker::{self, Linker};
 use super::manifest_tools::ManifestTools;
-use super::{apt, bpffs, buildah, packages, root};
+use super::{apt, bpffs, packages, programs, root};
 use crate::project::Project;
 
 /// What is true of this machine.
@@ -28,6 +28,8 @@ pub(crate) struct Facts {
     pub(crate) manifest_tools: ManifestTools,
     /// What buildah says of itself, when it is there.
     pub(crate) buildah: Option<String>,
+    /// What the C++ compiler says of itself, when it is there.
+    pub(crate) cxx: Option<String>,
     /// Whether packages can be installed with apt-get.
     pub(crate) apt: bool,
     /// Whether we are root.
@@ -49,7 +51,8 @@ impl Facts {
             linkers,
             bpffs: bpffs::Bpffs::from_mounts(&read("/proc/mounts")?, Path::new(bpffs::MOUNT_POINT).is_dir()),
             manifest_tools: ManifestTools::gather(project),
-            buildah: buildah::gather(),
+            buildah: programs::buildah(),
+            cxx: programs::cxx(),
             apt: apt::is_here(),
             root: root::are_we(),
         })

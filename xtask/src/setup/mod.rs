@@ -3,12 +3,12 @@
 mod apt;
 mod bpf_toolchain;
 mod bpffs;
-pub(crate) mod buildah;
 mod facts;
 mod kernel;
 mod linker;
 mod manifest_tools;
 mod packages;
+pub(crate) mod programs;
 pub(crate) mod report;
 pub(crate) mod root;
 
@@ -43,6 +43,8 @@ pub(crate) enum Purpose {
     Run,
     /// Rendering and checking the manifests.
     Render,
+    /// Looking for inputs that break something.
+    Fuzz,
     /// Running the tests: all of the above.
     Test,
     /// Making the image.
@@ -56,7 +58,8 @@ impl Purpose {
             Self::Build => matches!(other, Self::Build),
             Self::Run => matches!(other, Self::Build | Self::Run),
             Self::Render => matches!(other, Self::Render),
-            Self::Test => matches!(other, Self::Build | Self::Run | Self::Render | Self::Test),
+            Self::Fuzz => matches!(other, Self::Build | Self::Fuzz),
+            Self::Test => matches!(other, Self::Build | Self::Run | Self::Render | Self::Fuzz | Self::Test),
             Self::Package => matches!(other, Self::Build | Self::Package),
         }
     }
@@ -93,14 +96,15 @@ impl Fix {
 }
 
 /// Everything that must be there, in the order in which it is installed.
-pub(crate) const REQUIREMENTS: [Requirement; 7] = [
+pub(crate) const REQUIREMENTS: [Requirement; 8] = [
     kernel::REQUIREMENT,
     packages::REQUIREMENT,
     bpf_toolchain::REQUIREMENT,
     linker::REQUIREMENT,
     bpffs::REQUIREMENT,
     manifest_tools::REQUIREMENT,
-    buildah::REQUIREMENT,
+    programs::ENGINE,
+    programs::IMAGE,
 ];
 
 /// What `doctor` looks for: everything that is set up before it is asked for.
@@ -190,8 +194,9 @@ mod tests {
         let (build, run) = (["BPF compiler", "bpf-linker"], ["kernel", "system tools", "bpffs"]);
         assert_eq!(names(Purpose::Build), build);
         assert_eq!(names(Purpose::Render), ["manifest tools"]);
+        assert_eq!(names(Purpose::Fuzz), [build[0], build[1], "C++ compiler"]);
         assert_eq!(names(Purpose::Package), [build[0], build[1], "buildah"]);
-        for (purpose, count) in [(Purpose::Run, 5), (Purpose::Test, 6)] {
+        for (purpose, count) in [(Purpose::Run, 5), (Purpose::Test, 7)] {
             let names = names(purpose);
             assert_eq!(names.len(), count, "{names:?}");
             assert!(build.iter().chain(&run).all(|name| names.contains(name)), "{names:?}");
