@@ -23,8 +23,8 @@ pub struct FlowRow {
     pub frontend: IpAddr,
     /// The frontend's port.
     pub frontend_port: u16,
-    /// The Service port.
-    pub service: ServicePort,
+    /// The Service port; none when it is gone.
+    pub service: Option<ServicePort>,
     /// The backend: `namespace/name` of the Pod, or address and port; none when it is gone.
     pub backend: Option<String>,
     /// Where the backend listens; none when it is gone.
@@ -54,7 +54,7 @@ impl Wanted {
         if self.client.is_some_and(|client| client != flow.client.ip()) {
             return false;
         }
-        match state.services.get(&flow.service) {
+        match flow.service.and_then(|id| state.services.get(&id)) {
             Some(service) => {
                 self.scope.covers(&service.namespace)
                     && self.service.as_ref().is_none_or(|wanted| wanted.name == service.name)
@@ -81,7 +81,7 @@ fn row(state: &State, flow: Flow, now_seconds: u32) -> FlowRow {
         client_port: flow.client.port(),
         frontend: flow.frontend.ip(),
         frontend_port: flow.frontend.port(),
-        service: state.service(flow.service),
+        service: flow.service.map(|id| state.service(id)),
         backend: backend.map(super::state::Backend::name),
         backend_address: backend.map(|backend| backend.address),
         node: backend.and_then(|backend| backend.node.clone()),
@@ -111,7 +111,8 @@ impl Row for FlowRow {
         ];
         if wide {
             let address = self.backend_address.map_or_else(nothing, |address| address.to_string());
-            cells.extend([self.service.to_string(), address, self.node.clone().unwrap_or_else(nothing)]);
+            let service = self.service.as_ref().map_or_else(|| "gone".to_owned(), ServicePort::to_string);
+            cells.extend([service, address, self.node.clone().unwrap_or_else(nothing)]);
         }
         cells
     }
@@ -138,7 +139,7 @@ mod tests {
             backend,
             generation,
             since_seconds: 940,
-            service: 1,
+            service: Some(1),
             established: backend == 1,
         }
     }
@@ -179,7 +180,7 @@ TCP       198.51.100.9:5001  203.0.113.10:80  gone           new          1m
     #[test]
     fn only_what_is_meant() {
         let state = sample::state();
-        let orphan = Flow { service: 99, ..flow("198.51.100.7:1", 1, 1) };
+        let orphan = Flow { service: None, ..flow("198.51.100.7:1", 1, 1) };
         let all = Scope { namespace: None, all_namespaces: true };
         let shop = Scope { namespace: Some("shop".to_owned()), all_namespaces: false };
         let named = |name: &str| Some(ServiceReference { namespace: None, name: name.to_owned() });

@@ -67,6 +67,19 @@ trait Readable: Family {
     fn destination(hop: &Self::NextHop) -> Self::Address;
 }
 
+/// The Service port that each frontend leads to, by address, port and the protocol's number.
+///
+/// A flow says by an id whose it is. The id is given away again after its Service, and the flow may be there still.
+#[derive(Debug, Default)]
+struct FlowOwners(HashMap<(SocketAddr, u8), u32>);
+
+impl FlowOwners {
+    /// The Service port of a flow to `frontend` that says it is of `service`; none when that is gone.
+    fn owner(&self, frontend: SocketAddr, protocol: u8, service: u32) -> Option<u32> {
+        self.0.get(&(frontend, protocol)).copied().filter(|owner| *owner == service)
+    }
+}
+
 impl Readable for V4 {
     const DIGIT: char = '4';
 
@@ -148,9 +161,10 @@ impl Opened {
     /// # Errors
     /// When a map cannot be read.
     pub fn flows(&self, limit: usize, wanted: impl Fn(&Flow) -> bool) -> Result<(Vec<Flow>, bool), Error> {
+        let owners = self.flow_owners()?;
         let mut flows = HashMap::new();
         let mut cut = false;
-        self.each_flow(|flow| {
+        self.each_flow(&owners, |flow| {
             let key = (flow.client, flow.frontend, flow.protocol.clone());
             // A flow that is moved from the map of new ones may be seen twice: established counts, and comes first.
             if !wanted(&flow) || flows.contains_key(&key) {
@@ -266,12 +280,12 @@ impl Opened {
     }
 
     /// Hands out all flows, established ones first, until `go_on` says no.
-    fn each_flow(&self, mut go_on: impl FnMut(Flow) -> bool) -> Result<(), Error> {
+    fn each_flow(&self, owners: &FlowOwners, mut go_on: impl FnMut(Flow) -> bool) -> Result<(), Error> {
         let (v4, v6) = (&self.maps.v4, &self.maps.v6);
-        let _all = self.each_flow_of::<V4>("FLOWS4", &v4.flows, true, &mut go_on)?
-            && self.each_flow_of::<V6>("FLOWS6", &v6.flows, true, &mut go_on)?
-            && self.each_flow_of::<V4>("NEW_FLOWS4", &v4.new_flows, false, &mut go_on)?
-            && self.each_flow_of::<V6>("NEW_FLOWS6", &v6.new_flows, false, &mut go_on)?;
+        let _all = self.each_flow_of::<V4>("FLOWS4", &v4.flows, true, owners, &mut go_on)?
+            && self.each_flow_of::<V6>("FLOWS6", &v6.flows, true, owners, &mut go_on)?
+            && self.each_flow_of::<V4>("NEW_FLOWS4", &v4.new_flows, false, owners, &mut go_on)?
+            && self.each_flow_of::<V6>("NEW_FLOWS6", &v6.new_flows, false, owners, &mut go_on)?;
         Ok(())
     }
 
@@ -280,6 +294,7 @@ impl Opened {
         name: &str,
         map: &maps::HashMap<MapData, Pod<F::FlowKey>, Pod<FlowValue>>,
         established: bool,
+        owners: &FlowOwners,
         go_on: &mut impl FnMut(Flow) -> bool,
     ) -> Result<bool, Error> {
         for element in map.iter().take(self.bound(name)) {
@@ -292,7 +307,7 @@ impl Opened {
                 backend: value.backend,
                 generation: value.generation,
                 since_seconds: value.since_seconds,
-                service: value.service,
+                service: owners.owner(frontend, protocol, value.service),
                 established,
             };
             if !go_on(flow) {
@@ -300,6 +315,20 @@ impl Opened {
             }
         }
         Ok(true)
+    }
+
+    /// What tells whose flows are.
+    fn flow_owners(&self) -> Result<FlowOwners, Error> {
+        let mut owners = FlowOwners::default();
+        self.add_owners(&self.maps.v4, &mut owners)?;
+        self.add_owners(&self.maps.v6, &mut owners)?;
+        Ok(owners)
+    }
+
+    fn add_owners<F: Readable>(&self, maps: &FamilyMaps<F>, owners: &mut FlowOwners) -> Result<(), Error> {
+        let frontends = self.elements(&format!("FRONTENDS{}", F::DIGIT), &maps.frontends)?;
+        owners.0.extend(frontends.into_iter().map(|(Pod(key), Pod(frontend))| (F::frontend(&key), frontend.service)));
+        Ok(())
     }
 
     fn elements<K, V>(&self, name: &str, map: &maps::HashMap<MapData, K, V>) -> Result<HashMap<K, V>, Error>

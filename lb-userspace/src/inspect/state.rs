@@ -298,8 +298,8 @@ pub struct Flow {
     pub generation: u32,
     /// When it was chosen, in seconds of the monotonic clock.
     pub since_seconds: u32,
-    /// Id of the Service port.
-    pub service: u32,
+    /// Id of the Service port; none when that is gone, or has lost this frontend.
+    pub service: Option<u32>,
     /// Whether there has been more than one packet.
     pub established: bool,
 }

@@ -46,7 +46,7 @@ fn json(output: &Output) -> Value {
 #[test]
 fn lists_what_is_programmed_and_says_that_no_agent_runs() {
     let pinned = Pinned::new("lists");
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 8] = [
         (
             &["get", "services", "-A"],
             "\
@@ -86,6 +86,13 @@ egress   total      -        0        all packets seen
 TCP  198.51.100.7:4000  203.0.113.10:80  default/web-0  established  AGE
 TCP  198.51.100.8:4000  203.0.113.10:80  default/web-1  established  AGE
 TCP  198.51.100.9:4000  203.0.113.10:80  gone           new          AGE
+",
+        ),
+        (
+            &["get", "flows", "-A", "--client", "198.51.100.7", "--no-headers"],
+            "\
+TCP  198.51.100.7:4000  203.0.113.10:80  default/web-0  established  AGE
+TCP  198.51.100.7:4000  203.0.113.99:80  gone           established  AGE
 ",
         ),
         (&["get", "flows", "--client", "198.51.100.1"], ""),
@@ -162,7 +169,7 @@ fn status_is_not_well_without_an_agent_but_says_what_the_maps_know() {
     };
     assert_eq!(used("frontends", json!("IPv4")), Some(json!(2)));
     assert_eq!(used("slots", json!(null)), Some(json!(5)));
-    assert_eq!(used("flows", json!("IPv4")), Some(json!(2)));
+    assert_eq!(used("flows", json!("IPv4")), Some(json!(3)));
     assert_eq!(used("flows of one packet", json!("IPv4")), Some(json!(2)));
     assert_eq!(used("clients", json!("IPv4")), Some(json!(1)));
     assert_eq!(used("clients of one packet", json!("IPv6")), Some(json!(0)));

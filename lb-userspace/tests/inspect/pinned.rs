@@ -126,16 +126,15 @@ fn write_nodes(maps: &mut Maps) {
 }
 
 fn write_flows(maps: &mut Maps) {
-    let key = |last: u8| {
-        let client = Ipv4Addr::new(198, 51, 100, last);
-        let frontend = Ipv4Addr::new(203, 0, 113, 10);
-        V4::flow_key(client.into(), frontend.into(), 4000, 80, Protocol::TCP)
-    };
-    let flow = |client: u8, backend: u32, generation: u32| {
+    let flow_to = |frontend: [u8; 4], client: u8, backend: u32, generation: u32| {
+        let client = Ipv4Addr::new(198, 51, 100, client);
+        let key = V4::flow_key(client.into(), Ipv4Addr::from(frontend).into(), 4000, 80, Protocol::TCP);
         let flow = Flow { backend, generation, service: 1, ..Flow::default() };
-        (Pod(key(client)), Pod(flow.of(&key(client))))
+        (Pod(key), Pod(flow.of(&key)))
     };
-    for (key, flow) in [flow(7, 1, 1), flow(8, 2, 1)] {
+    let flow = |client, backend, generation| flow_to([203, 0, 113, 10], client, backend, generation);
+    // The last one's Service is gone, and its id is another's.
+    for (key, flow) in [flow(7, 1, 1), flow(8, 2, 1), flow_to([203, 0, 113, 99], 7, 2, 0)] {
         maps.v4.flows.insert(key, flow, 0).unwrap();
     }
     // The one's backend's id has been given away since; the other is on its way from one map to the other, to be shown once.

@@ -3,11 +3,13 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use limpet_lab::Lab;
 use limpet_lab::address::{CLIENTS, Family, client_range};
+use limpet_lab::client::Client;
 use limpet_lab::wait;
-use limpet_lab::world::{Protocol, ServiceSpec};
+use limpet_lab::world::{NAMESPACE, Protocol, ServiceSpec};
+use serde_json::Value;
 
 use crate::support::{
     Held, INGRESS, LOOK, Test, all_first_pods, ask_all, backends, first_pods, frontend, hold, is_content, says, serve,
@@ -25,7 +27,7 @@ const ATTEMPTS: usize = 40;
 pub(crate) fn tests() -> Vec<Test> {
     vec![
         Test::new("a_frozen_agent_is_not_felt_and_catches_up", agent),
-        Test::new("a_pod_that_does_not_answer_disturbs_nobody_else", pod),
+        Test::new("a_pod_that_does_not_answer_disturbs_nobody_else_and_is_seen_in_its_flows", pod),
     ]
 }
 
@@ -78,7 +80,26 @@ fn while_it_is_silent(lab: &Lab, others: &mut [Held], to: std::net::SocketAddr) 
         }
     }
     ensure!((1..ATTEMPTS / 2).contains(&unanswered), "{unanswered} of {ATTEMPTS} were not answered");
+    // Nobody probes Pods: it is ready, so it is chosen. What shows is that nobody gets past the first packet with it.
+    let waiting = flows(lab, &client)?;
+    let silent = format!("{NAMESPACE}/{SILENT}");
+    let of_silent = waiting.iter().filter(|flow| flow["backend"] == silent.as_str() && flow["state"] == "new").count();
+    ensure!(
+        of_silent == unanswered,
+        "{of_silent} flows wait for the Pod, and {unanswered} attempts were not answered: {waiting:?}"
+    );
+    let waits_elsewhere = waiting.iter().any(|flow| flow["backend"] != silent.as_str() && flow["state"] == "new");
+    ensure!(!waits_elsewhere, "flows of other Pods look like that, too: {waiting:?}");
     ask_all(others, "while a Pod does not answer")
+}
+
+fn flows(lab: &Lab, client: &Client) -> Result<Vec<Value>> {
+    let service = format!("{NAMESPACE}/silent");
+    let rows = lab.limpet(INGRESS, &["get", "flows", &service, "-o", "json"])?.json()?;
+    let own = client.address(Family::V4, 1).to_string();
+    let rows = rows.as_array().context("`limpet get flows` prints no array")?;
+    let of_tcp = rows.iter().filter(|row| row["protocol"] == "TCP" && row["client"] == own.as_str());
+    Ok(of_tcp.cloned().collect())
 }
 
 /// Has the Pod throw away whatever it would answer to clients, or takes that back.

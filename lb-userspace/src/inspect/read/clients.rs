@@ -20,7 +20,7 @@ use super::{
         state::State,
         why::trial::Ghosts,
     },
-    Opened, Readable, in_map,
+    FlowOwners, Opened, Readable, in_map,
 };
 use crate::{
     dataplane::{Error, FamilyMaps, Pod, words},
@@ -150,9 +150,10 @@ impl Opened {
     /// # Errors
     /// When a map cannot be read.
     pub fn count_flows(&self, wanted: impl Fn(u32, IpAddr) -> bool) -> Result<FlowCounts, Error> {
+        let owners = self.flow_owners()?;
         let mut counts = FlowCounts::new();
-        self.count_flows_of(&self.maps.v4, &wanted, &mut counts)?;
-        self.count_flows_of(&self.maps.v6, &wanted, &mut counts)?;
+        self.count_flows_of(&self.maps.v4, &owners, &wanted, &mut counts)?;
+        self.count_flows_of(&self.maps.v6, &owners, &wanted, &mut counts)?;
         Ok(counts)
     }
 
@@ -228,12 +229,14 @@ impl Opened {
     fn count_flows_of<F: Clients>(
         &self,
         maps: &FamilyMaps<F>,
+        owners: &FlowOwners,
         wanted: &impl Fn(u32, IpAddr) -> bool,
         counts: &mut FlowCounts,
     ) -> Result<(), Error> {
         let mut count = |key: &F::FlowKey, service: u32| {
-            let (client, _, _) = F::flow(key);
-            if wanted(service, client.ip()) {
+            let (client, frontend, protocol) = F::flow(key);
+            let owner = owners.owner(frontend, protocol, service);
+            if owner.is_some_and(|service| wanted(service, client.ip())) {
                 *counts.entry((service, client.ip())).or_default() += 1;
             }
         };
