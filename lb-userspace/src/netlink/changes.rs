@@ -27,7 +27,7 @@ const GROUPS: [MulticastGroup; 8] = [
     MulticastGroup::Ipv4Rule,
     MulticastGroup::Ipv6Rule,
 ];
-/// How long a change is held, for others to join it.
+/// How long changes are gathered after one that was reported.
 const GATHER: Duration = Duration::from_millis(50);
 /// Pause between attempts to get a socket again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -36,7 +36,11 @@ const MAX_NEIGHBOURS: usize = 65_536;
 
 type Messages = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;
 
-/// Reports changes: at most one every 50 ms, and never none after a change, also when messages were lost.
+/// Reports changes: the first one at once, at most one every 50 ms, and never none after a change, also when messages were
+/// lost.
+///
+/// At once, because a device that has come is without programs until somebody looks: replies leave it as the Pods sent
+/// them, and whoever gets such a packet of a connection resets it.
 #[derive(Clone, Debug)]
 pub struct Changes {
     reports: watch::Receiver<()>,
@@ -68,11 +72,11 @@ async fn report(mut subscription: Subscription, reports: watch::Sender<()>) {
             Some(_) => {}
             None => subscription = Subscription::reopen(&mut seen).await,
         }
-        sleep(GATHER).await;
         while let Some(Some((message, _))) = subscription.messages.next().now_or_never() {
             seen.is_news(&message.payload);
         }
         reports.send_replace(());
+        sleep(GATHER).await;
     }
 }
 

@@ -58,6 +58,10 @@ const FIRST_SOURCE_TABLE: u16 = 200;
 /// The preference of the rules for them: before those for single clients.
 const SOURCE_RULES: u16 = 90;
 
+/// The MAC address of the router's bridge.
+const ROUTER_MAC: &str = "02:00:00:00:18:fe";
+/// How the MAC addresses of the nodes' uplinks begin; the node's number follows.
+const NODE_MACS: &str = "02:00:00:00:18";
 /// A client answers for a whole range of addresses and may speak from each of them.
 const MANY_ADDRESSES: &[(&str, &str)] = &[("ipv4/ip_nonlocal_bind", "1"), ("ipv6/ip_nonlocal_bind", "1")];
 
@@ -303,7 +307,8 @@ fn router_lines() -> Vec<String> {
         "link set lo up".to_owned(),
         // Snooping would keep neighbour discovery, which is multicast, from nodes that joined
         // before the bridge listened.
-        "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0".to_owned(),
+        // Without a MAC address of its own it would take another one whenever a port comes or goes, and tell nobody.
+        format!("link add br0 address {ROUTER_MAC} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"),
     ];
     for family in Family::BOTH {
         let bits = on_wire_bits(family);
@@ -384,7 +389,8 @@ fn node_lines(node: u8) -> Vec<String> {
 
 /// Brings a node's uplink up with these addresses, and with all routes over it. What is there already stays.
 fn uplink_lines(node: u8, own: [IpAddr; 2]) -> Vec<String> {
-    let mut lines = vec![format!("link set {UPLINK} up")];
+    // As of a real network card: the same one when it comes back.
+    let mut lines = vec![format!("link set {UPLINK} address {NODE_MACS}:{node:02x} up")];
     for own in own {
         let family = Family::of(own);
         lines.push(address_line(own, on_wire_bits(family), UPLINK));

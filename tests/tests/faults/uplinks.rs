@@ -107,19 +107,31 @@ fn narrower(lab: &mut Lab) -> Result<()> {
     const BYTES: u64 = 200_000;
     let mut held = stage(lab, "narrower")?;
     let to = frontend(lab, "narrower", Family::V4, Protocol::Tcp)?;
-    let mtu = |lab: &Lab, mtu: &str| -> Result<()> {
-        [INGRESS, FAR].into_iter().try_for_each(|node| ip(lab, node, &["link", "set", UPLINK, "mtu", mtu]))
+    let mtu = |lab: &Lab, bytes: u16| -> Result<()> {
+        let set = |node| ip(lab, node, &["link", "set", UPLINK, "mtu", &bytes.to_string()]);
+        [INGRESS, FAR].into_iter().try_for_each(set)?;
+        [INGRESS, FAR].into_iter().try_for_each(|node| knows_mtu(lab, node, bytes))
     };
-    mtu(lab, "1400")?;
-    let outcome = ask_all(&mut held, "with a smaller MTU").and_then(|()| {
+    let outcome = mtu(lab, 1400).and_then(|()| ask_all(&mut held, "with a smaller MTU")).and_then(|()| {
         [INGRESS, FAR].into_iter().try_for_each(|node| is_content(lab, node))?;
         // Enough of them that some are at a Pod of the other node.
         (0..8).try_for_each(|seed| lab.client(1).tcp(to, None)?.upload(BYTES, seed).context("does not fit"))
     });
-    mtu(lab, "1500")?;
+    mtu(lab, 1500)?;
     outcome?;
     [INGRESS, FAR].into_iter().try_for_each(|node| is_content(lab, node))?;
     ask_all(&mut held, "with the old MTU")
+}
+
+/// Waits until a node has a way to the others that carries packets of this size, and no more.
+fn knows_mtu(lab: &Lab, node: u8, bytes: u16) -> Result<()> {
+    wait::until_true(&format!("ways with an MTU of {bytes}"), FOUND_LIMIT, || {
+        let nodes = lab.limpet(node, &["get", "nodes", "-o", "json"])?.json()?;
+        let ways = nodes.as_array().into_iter().flatten().filter_map(|node| node["ways"].as_array()).flatten();
+        let mtus: Vec<&Value> = ways.filter_map(|way| way["hop"].get("mtu_bytes")).collect();
+        ensure!(!mtus.is_empty() && mtus.iter().all(|mtu| **mtu == bytes), "{nodes}");
+        Ok(true)
+    })
 }
 
 fn is_up(lab: &Lab, node: u8) -> Result<bool> {
