@@ -3,6 +3,7 @@
 //! The datapath and the agent go on meanwhile: every value is whole, but two of them may be of different moments.
 
 mod clients;
+mod flows;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -15,19 +16,19 @@ use lb_common::{
     Family, Reason, V4, V6,
     family::{Address4, Address6},
     layout::{
-        Backend as BackendValue, Flow as FlowValue, FlowKey4, FlowKey6, Frontend as FrontendValue, FrontendKey4,
-        FrontendKey6, NextHop, SLOT_BACKEND_MASK, THIS_NODE, backend_state, frontend_flags, frontend_kind, name_kind,
+        Backend as BackendValue, FlowKey4, FlowKey6, Frontend as FrontendValue, FrontendKey4, FrontendKey6, NextHop,
+        SLOT_BACKEND_MASK, THIS_NODE, backend_state, frontend_flags, frontend_kind, name_kind,
     },
 };
 
 use super::state::{
-    Backend, BackendState, Counters, Extent, Flow, Frontend, FrontendKind, Hop, Node, ServicePort, State, Way,
+    Backend, BackendState, Counters, Extent, Frontend, FrontendKind, Hop, Node, ServicePort, State, Way,
 };
 use crate::dataplane::{
     Error, FamilyMaps, Maps, Pins, Pod, frontend_affinity, ip_of, maps::names as map_names, names, source_ranges,
 };
 
-pub use clients::FlowCounts;
+pub use flows::FlowCounts;
 
 /// Length of a layer-2 address.
 const MAC_BYTES: usize = 6;
@@ -65,19 +66,6 @@ trait Readable: Family {
     fn flow(key: &Self::FlowKey) -> (SocketAddr, SocketAddr, u8);
     /// The address that a next hop leads to.
     fn destination(hop: &Self::NextHop) -> Self::Address;
-}
-
-/// The Service port that each frontend leads to, by address, port and the protocol's number.
-///
-/// A flow says by an id whose it is. The id is given away again after its Service, and the flow may be there still.
-#[derive(Debug, Default)]
-struct FlowOwners(HashMap<(SocketAddr, u8), u32>);
-
-impl FlowOwners {
-    /// The Service port of a flow to `frontend` that says it is of `service`; none when that is gone.
-    fn owner(&self, frontend: SocketAddr, protocol: u8, service: u32) -> Option<u32> {
-        self.0.get(&(frontend, protocol)).copied().filter(|owner| *owner == service)
-    }
 }
 
 impl Readable for V4 {
@@ -154,29 +142,6 @@ impl Opened {
         self.add_tables(&mut state);
         self.add_backends(&backend_names, &mut state)?;
         Ok(state)
-    }
-
-    /// The first `limit` flows that `wanted` wants, and whether there are more.
-    ///
-    /// # Errors
-    /// When a map cannot be read.
-    pub fn flows(&self, limit: usize, wanted: impl Fn(&Flow) -> bool) -> Result<(Vec<Flow>, bool), Error> {
-        let owners = self.flow_owners()?;
-        let mut flows = HashMap::new();
-        let mut cut = false;
-        self.each_flow(&owners, |flow| {
-            let key = (flow.client, flow.frontend, flow.protocol.clone());
-            // A flow that is moved from the map of new ones may be seen twice: established counts, and comes first.
-            if !wanted(&flow) || flows.contains_key(&key) {
-                return true;
-            }
-            cut = flows.len() == limit;
-            if !cut {
-                flows.insert(key, flow);
-            }
-            !cut
-        })?;
-        Ok((flows.into_values().collect(), cut))
     }
 
     /// Packets by reason, summed over CPUs.
@@ -276,58 +241,6 @@ impl Opened {
             let name = known.get(&id).and_then(|text| names::parse_backend(text));
             state.backends.extend(backend(&value, name, &state.nodes).map(|backend| (id, backend)));
         }
-        Ok(())
-    }
-
-    /// Hands out all flows, established ones first, until `go_on` says no.
-    fn each_flow(&self, owners: &FlowOwners, mut go_on: impl FnMut(Flow) -> bool) -> Result<(), Error> {
-        let (v4, v6) = (&self.maps.v4, &self.maps.v6);
-        let _all = self.each_flow_of::<V4>("FLOWS4", &v4.flows, true, owners, &mut go_on)?
-            && self.each_flow_of::<V6>("FLOWS6", &v6.flows, true, owners, &mut go_on)?
-            && self.each_flow_of::<V4>("NEW_FLOWS4", &v4.new_flows, false, owners, &mut go_on)?
-            && self.each_flow_of::<V6>("NEW_FLOWS6", &v6.new_flows, false, owners, &mut go_on)?;
-        Ok(())
-    }
-
-    fn each_flow_of<F: Readable>(
-        &self,
-        name: &str,
-        map: &maps::HashMap<MapData, Pod<F::FlowKey>, Pod<FlowValue>>,
-        established: bool,
-        owners: &FlowOwners,
-        go_on: &mut impl FnMut(Flow) -> bool,
-    ) -> Result<bool, Error> {
-        for element in map.iter().take(self.bound(name)) {
-            let (Pod(key), Pod(value)) = element.map_err(in_map(name))?;
-            let (client, frontend, protocol) = F::flow(&key);
-            let flow = Flow {
-                client,
-                frontend,
-                protocol: protocol_name(protocol),
-                backend: value.backend,
-                generation: value.generation,
-                since_seconds: value.since_seconds,
-                service: owners.owner(frontend, protocol, value.service),
-                established,
-            };
-            if !go_on(flow) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// What tells whose flows are.
-    fn flow_owners(&self) -> Result<FlowOwners, Error> {
-        let mut owners = FlowOwners::default();
-        self.add_owners(&self.maps.v4, &mut owners)?;
-        self.add_owners(&self.maps.v6, &mut owners)?;
-        Ok(owners)
-    }
-
-    fn add_owners<F: Readable>(&self, maps: &FamilyMaps<F>, owners: &mut FlowOwners) -> Result<(), Error> {
-        let frontends = self.elements(&format!("FRONTENDS{}", F::DIGIT), &maps.frontends)?;
-        owners.0.extend(frontends.into_iter().map(|(Pod(key), Pod(frontend))| (F::frontend(&key), frontend.service)));
         Ok(())
     }
 

@@ -62,6 +62,7 @@ const SOURCE_RULES: u16 = 90;
 const ROUTER_MAC: &str = "02:00:00:00:18:fe";
 /// How the MAC addresses of the nodes' uplinks begin; the node's number follows.
 const NODE_MACS: &str = "02:00:00:00:18";
+
 /// A client answers for a whole range of addresses and may speak from each of them.
 const MANY_ADDRESSES: &[(&str, &str)] = &[("ipv4/ip_nonlocal_bind", "1"), ("ipv6/ip_nonlocal_bind", "1")];
 
@@ -306,8 +307,7 @@ fn router_lines() -> Vec<String> {
     let mut lines = vec![
         "link set lo up".to_owned(),
         // Snooping would keep neighbour discovery, which is multicast, from nodes that joined
-        // before the bridge listened.
-        // Without a MAC address of its own it would take another one whenever a port comes or goes, and tell nobody.
+        // before the bridge listened. Without a MAC address of its own the bridge would take another one whenever a port comes or goes, and tell nobody.
         format!("link add br0 address {ROUTER_MAC} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"),
     ];
     for family in Family::BOTH {

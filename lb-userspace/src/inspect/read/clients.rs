@@ -20,7 +20,7 @@ use super::{
         state::State,
         why::trial::Ghosts,
     },
-    FlowOwners, Opened, Readable, in_map,
+    Opened, Readable, in_map,
 };
 use crate::{
     dataplane::{Error, FamilyMaps, Pod, words},
@@ -29,9 +29,6 @@ use crate::{
 
 /// An update of what is there; what is not stays away (include/uapi/linux/bpf.h).
 const BPF_EXIST: u64 = 2;
-
-/// Flows of each client, by the id of the Service port and the client's address.
-pub type FlowCounts = HashMap<(u32, IpAddr), u32>;
 
 /// A family whose clients can be read back.
 trait Clients: Readable {
@@ -145,18 +142,6 @@ impl Opened {
         self.maps.ghosts.get(&set, 0).map(|Pod(ghosts)| ghosts).map_err(in_map("GHOSTS"))
     }
 
-    /// How many flows the clients have that `wanted` wants, which is given the Service port and the client's address.
-    ///
-    /// # Errors
-    /// When a map cannot be read.
-    pub fn count_flows(&self, wanted: impl Fn(u32, IpAddr) -> bool) -> Result<FlowCounts, Error> {
-        let owners = self.flow_owners()?;
-        let mut counts = FlowCounts::new();
-        self.count_flows_of(&self.maps.v4, &owners, &wanted, &mut counts)?;
-        self.count_flows_of(&self.maps.v6, &owners, &wanted, &mut counts)?;
-        Ok(counts)
-    }
-
     /// The backends' ids in the lookup table of a frontend, slot by slot.
     ///
     /// # Errors
@@ -223,36 +208,6 @@ impl Opened {
             }
             true
         })?;
-        Ok(())
-    }
-
-    fn count_flows_of<F: Clients>(
-        &self,
-        maps: &FamilyMaps<F>,
-        owners: &FlowOwners,
-        wanted: &impl Fn(u32, IpAddr) -> bool,
-        counts: &mut FlowCounts,
-    ) -> Result<(), Error> {
-        let mut count = |key: &F::FlowKey, service: u32| {
-            let (client, frontend, protocol) = F::flow(key);
-            let owner = owners.owner(frontend, protocol, service);
-            if owner.is_some_and(|service| wanted(service, client.ip())) {
-                *counts.entry((service, client.ip())).or_default() += 1;
-            }
-        };
-        let name = format!("FLOWS{}", F::DIGIT);
-        for element in maps.flows.iter().take(self.bound(&name)) {
-            let (Pod(key), Pod(flow)) = element.map_err(in_map(&name))?;
-            count(&key, flow.service);
-        }
-        let name = format!("NEW_FLOWS{}", F::DIGIT);
-        for element in maps.new_flows.iter().take(self.bound(&name)) {
-            let (key, Pod(flow)) = element.map_err(in_map(&name))?;
-            // A flow that has moved on stays in the map of new ones until that is full.
-            if maps.flows.get(&key, 0).is_err() {
-                count(&key.0, flow.service);
-            }
-        }
         Ok(())
     }
 }
